@@ -1,1 +1,49 @@
-//! (being written)
+//! Keep who did which work, who owns which run, and who may use it: the ledger as a pure integer state machine.
+//!
+//! ```text
+//! driver                         this crate
+//! BlockSession::new(context) ->  .begin()   epoch boundary, seat draws     -> Ok | Need(keys)
+//!                                .apply(tx) one transaction, atomically    -> Receipt | Need(keys)
+//!                                .end()     indexes are brought up to date -> Ok | Need(keys)
+//!                                .finish()  writes, events, receipts
+//! ```
+//! State is a map from 32-byte keys to 256-byte cells. Code reaches a cell by its key only. A call that meets
+//! a key it was not given returns [`Need`] without any effect; the driver supplies the cells (or their
+//! absence) and repeats the call. Because of that an authenticated store, a plain map and a light client's
+//! proofs serve equally.
+//!
+//! Rules of this crate
+//! - integers only; no input or output, clock, float, entropy or hash-map order;
+//! - nothing a transaction says can cause a panic; a refused transaction changes only its fee and nonce;
+//! - who earns what is a product of integers: shares = microbatches x work units x risk weight;
+//! - the order of independent transactions in a block does not show in the state.
+//!
+//! Places kept for later, on purpose without code: audits and disputes (claims are `Pending` until they
+//! mature), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
+//! redemption and failover (`session`), series and roll-over (every record carries its `series`, now 0),
+//! public lane and issuance (`epoch`, at their numbered steps), governance of `Params`.
+
+pub mod account;
+pub mod action;
+pub mod block;
+pub mod cell;
+pub mod error;
+pub mod event;
+pub mod genesis;
+pub mod keys;
+pub mod memory;
+pub mod payword;
+pub mod query;
+pub mod record;
+mod store;
+pub mod tx;
+
+pub use action::Action;
+pub use block::{BlockContext, BlockSession, Need, Outcome, Receipt};
+pub use cell::{CELL, Cell, Key};
+pub use error::TxError;
+pub use event::Event;
+pub use genesis::{Genesis, Params};
+pub use memory::MemState;
+pub use record::Record;
+pub use tx::{MAX_TX_BYTES, SignedTx, Tx};

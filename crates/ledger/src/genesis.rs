@@ -1,0 +1,123 @@
+//! Begin a network: its name, validators, first balances and parameters, hashed to the network id.
+
+use crate::{
+    cell::{Cell, Key},
+    keys,
+    record::{Account, Endpoint, Globals, Record, Validator},
+};
+use std::collections::BTreeMap;
+use tessera_canon::{Blob, Domain, Hash, List, PublicKey, Text, digest, record};
+
+const GENESIS: Domain = Domain::new("tessera/ledger/genesis/v1");
+
+record! {
+    /// Parameters of a network. Heights and spans in blocks, money in nano-U, ratios in 1/10 000.
+    pub struct Params {
+        /// Blocks in a ledger epoch; boundaries are the heights divisible by it.
+        pub epoch_blocks: u64,
+        /// Windows (after training: epochs) between the close of a window and the maturity of its claims.
+        pub pending_windows: u32,
+        /// Silence after which anyone may lapse a seat.
+        pub lapse_blocks: u64,
+        /// Span in which a settlement may be raised, and grace for a settlement after `open_until`.
+        pub settle_delay: u64,
+        /// Greatest span of a lock.
+        pub lock_blocks: u64,
+        /// Credits that an unused lock costs.
+        pub lock_fee: u32,
+        pub fee_flat: u128,
+        pub fee_per_byte: u128,
+        /// Fees go to the public fund instead of being burned.
+        pub fee_to_fund: bool,
+        /// Least designers' work, part of F*.
+        pub min_designer: u16,
+        /// Most exclusive work and windows, part of F* and of all windows (at least one window).
+        pub max_exclusive: u16,
+        /// Least bond of a run.
+        pub run_bond: u128,
+    }
+}
+impl Default for Params {
+    /// The defaults of a public network with one block a second.
+    fn default() -> Self {
+        Self {
+            epoch_blocks: 600,
+            pending_windows: 200,
+            lapse_blocks: 600,
+            settle_delay: 1200,
+            lock_blocks: 3600,
+            lock_fee: 1,
+            fee_flat: 1_000,
+            fee_per_byte: 10,
+            fee_to_fund: false,
+            min_designer: 100,
+            max_exclusive: 500,
+            run_bond: 1_000_000,
+        }
+    }
+}
+impl Params {
+    /// Values small enough for a demonstration of a few minutes on one machine.
+    pub fn demo() -> Self {
+        Self {
+            epoch_blocks: 10,
+            pending_windows: 1,
+            lapse_blocks: 30,
+            settle_delay: 5,
+            lock_blocks: 2000,
+            max_exclusive: 5000,
+            ..Self::default()
+        }
+    }
+}
+record! {
+    /// A validator of the first set.
+    pub struct GenesisValidator { pub key: PublicKey, pub endpoint: Endpoint }
+}
+record! {
+    /// A balance at the beginning, nano-U.
+    pub struct GenesisAccount { pub key: PublicKey, pub balance: u128 }
+}
+record! {
+    /// The beginning of a network.
+    pub struct Genesis {
+        pub name: Text<32>,
+        pub time_ms: u64,
+        pub validators: List<GenesisValidator, 128>,
+        pub accounts: List<GenesisAccount, 4096>,
+        pub params: Params,
+        /// What the consensus layer must agree on from the start (for example its group key); opaque here.
+        pub consensus: Blob<65536>,
+    }
+}
+
+impl Genesis {
+    /// The id that every transaction, order and report carries.
+    pub fn network_id(&self) -> Hash {
+        digest(GENESIS, self)
+    }
+    /// The initial state. An account listed twice has the sum (at most `u128::MAX`).
+    pub fn cells(&self) -> Vec<(Key, Cell)> {
+        let mut balances = BTreeMap::<PublicKey, u128>::new();
+        let mut issued = 0u128;
+        for account in self.accounts.iter() {
+            // Bounded, so that no later sum of balances can overflow.
+            let add = account.balance.min(u128::MAX - issued);
+            issued += add;
+            *balances.entry(account.key).or_default() += add;
+        }
+        let mut cells = vec![
+            (keys::globals(), Cell::pack(&Globals { issued, burned: 0, fund: 0 }.into())),
+            (keys::params(), Cell::pack(&self.params.clone().into())),
+        ];
+        for (key, balance) in balances {
+            cells.push((keys::account(&key), Cell::pack(&Account { key, balance, nonce: 0 }.into())));
+        }
+        for (index, validator) in (0u32..).zip(self.validators.iter()) {
+            let record: Record =
+                Validator { index, key: validator.key, endpoint: validator.endpoint.clone() }.into();
+            cells.push((keys::validator(index), Cell::pack(&record)));
+        }
+        cells
+    }
+}
