@@ -1,0 +1,43 @@
+//! Look up the vectors of tokens, and add gradients back.
+
+use crate::error::{ArithError, length, rows};
+
+fn check(
+    operation: &'static str,
+    table: usize,
+    d: usize,
+    tokens: &[u32],
+    values: usize,
+) -> Result<(), ArithError> {
+    let vocab = rows(operation, "table", table, d)?;
+    length(operation, "rows", values, tokens.len().saturating_mul(d))?;
+    match tokens.iter().find(|token| **token as usize >= vocab) {
+        None => Ok(()),
+        Some(token) => Err(ArithError::Parameter {
+            operation,
+            argument: "token",
+            got: i64::from(*token),
+            allowed: "the vocabulary",
+        }),
+    }
+}
+
+/// Copies row `tokens[i]` of `table` [vocab, d] to row i of `out` [tokens, d].
+pub fn gather(table: &[f32], d: usize, tokens: &[u32], out: &mut [f32]) -> Result<(), ArithError> {
+    check("gather", table.len(), d, tokens, out.len())?;
+    for (out, token) in out.chunks_exact_mut(d).zip(tokens) {
+        out.copy_from_slice(&table[*token as usize * d..][..d]);
+    }
+    Ok(())
+}
+
+/// Adds row i of `dout` [tokens, d] onto row `tokens[i]` of `dtable` [vocab, d], i ascending.
+pub fn scatter_add(dtable: &mut [f32], d: usize, tokens: &[u32], dout: &[f32]) -> Result<(), ArithError> {
+    check("scatter_add", dtable.len(), d, tokens, dout.len())?;
+    for (dout, token) in dout.chunks_exact(d).zip(tokens) {
+        for (sum, value) in dtable[*token as usize * d..][..d].iter_mut().zip(dout) {
+            *sum += value;
+        }
+    }
+    Ok(())
+}

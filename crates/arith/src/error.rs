@@ -1,0 +1,49 @@
+//! Say what was wrong with the arguments of an operation.
+
+/// Why an operation refused its arguments. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArithError {
+    /// A slice or matrix has the wrong size.
+    #[error("{operation}: {argument} holds {got} values, but {expected} are needed; check the shapes passed in")]
+    Length { operation: &'static str, argument: &'static str, expected: usize, got: usize },
+    /// Matrices that do not fit together.
+    #[error("{operation}: C is {c:?}, A is {a:?}, B is {b:?}; C must be [m, n], A [m, k], B [k, n]")]
+    Shape { operation: &'static str, c: (usize, usize), a: (usize, usize), b: (usize, usize) },
+    /// A parameter is outside its range.
+    #[error("{operation}: {argument} is {got}, which is outside {allowed}")]
+    Parameter { operation: &'static str, argument: &'static str, got: i64, allowed: &'static str },
+    /// A NaN or an infinity: the unit of work that holds it is void.
+    #[error("{operation}: value {index} is NaN or infinite; the unit of work is void")]
+    NonFinite { operation: &'static str, index: usize },
+    /// An integer sum is too large to add to safely.
+    #[error("{operation}: sum {index} is beyond +-2^62; fewer than 2^31 gradients can be added")]
+    Overflow { operation: &'static str, index: usize },
+}
+
+/// Checks that `argument` holds `expected` values.
+pub(crate) fn length(
+    operation: &'static str,
+    argument: &'static str,
+    got: usize,
+    expected: usize,
+) -> Result<(), ArithError> {
+    if got == expected { Ok(()) } else { Err(ArithError::Length { operation, argument, expected, got }) }
+}
+
+/// Checks that `argument` is at least one.
+pub(crate) fn positive(operation: &'static str, argument: &'static str, got: usize) -> Result<(), ArithError> {
+    if got > 0 { Ok(()) } else { Err(ArithError::Parameter { operation, argument, got: 0, allowed: "1.." }) }
+}
+
+/// Checks that `argument` is a whole number of rows of `width` and returns how many.
+pub(crate) fn rows(
+    operation: &'static str,
+    argument: &'static str,
+    got: usize,
+    width: usize,
+) -> Result<usize, ArithError> {
+    positive(operation, "width", width)?;
+    let rows = got / width;
+    length(operation, argument, got, rows * width)?;
+    Ok(rows)
+}

@@ -1,0 +1,378 @@
+//! Multiply matrices in the order of canon v1.
+//!
+//! C[i, j] is computed thus: k is cut into blocks of 256 from k = 0; the value of a block is the chain
+//! `acc = fma(A[i, k], B[k, j], acc)`, k ascending, from acc = +0; then blocks are added in ascending order,
+//! `C = C + block`. With [`Store::Set`] the first block replaces C; with [`Store::Add`] it too is added onto C.
+//! With no k at all, Set gives +0 and Add leaves C alone.
+//!
+//! The error is below (min(k, 256) + k / 256 + 1) * 2^-24 * sum |A[i, k] * B[k, j]|. This is the order of a
+//! packed kernel in the manner of BLIS (Van Zee and van de Geijn, 2015) with kc = 256, and the crate
+//! `matrixmultiply` 0.3.11 agrees with it bit for bit.
+//!
+//! How tiles, panels and threads are laid out is free: only i and j are divided by them.
+#![allow(unsafe_code)] // Threads write disjoint tiles of one matrix through a raw pointer.
+
+use crate::{
+    error::{ArithError, length},
+    isa::{Isa, isa},
+    kernels::{Finish, Tile, multiply, pack, tile_size},
+    parallel,
+};
+use std::cell::RefCell;
+
+/// How many steps of k form one block.
+pub const BLOCK: usize = 256;
+
+/// Rows of A packed at a time, and columns of B: sized for second-level caches.
+const ROWS_PACKED: usize = 192;
+const COLS_PACKED: usize = 1536;
+
+/// Whether a product replaces its destination or is added to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Set,
+    Add,
+}
+
+/// A matrix [rows, cols] to read; element (i, j) is `data[i * row_stride + j * col_stride]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Mat<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+/// A matrix [rows, cols] to write; element (i, j) is `data[i * row_stride + j]`.
+#[derive(Debug)]
+pub struct MatMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+/// Returns one more than the largest index of a strided matrix.
+fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Option<usize> {
+    if rows == 0 || cols == 0 {
+        return Some(0);
+    }
+    let last = (rows - 1).checked_mul(row_stride)?.checked_add((cols - 1).checked_mul(col_stride)?)?;
+    last.checked_add(1)
+}
+
+fn check(argument: &'static str, got: usize, needed: Option<usize>) -> Result<(), ArithError> {
+    match needed {
+        Some(needed) if needed <= got => Ok(()),
+        _ => Err(ArithError::Length {
+            operation: "matrix",
+            argument,
+            expected: needed.unwrap_or(usize::MAX),
+            got,
+        }),
+    }
+}
+
+impl<'a> Mat<'a> {
+    /// A row-major matrix that fills `data`.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Result<Mat<'a>, ArithError> {
+        length("matrix", "data", data.len(), rows.checked_mul(cols).unwrap_or(usize::MAX))?;
+        Ok(Mat { data, rows, cols, row_stride: cols, col_stride: 1 })
+    }
+
+    /// A matrix anywhere in `data`.
+    pub fn strided(
+        data: &'a [f32],
+        rows: usize,
+        cols: usize,
+        row_stride: usize,
+        col_stride: usize,
+    ) -> Result<Mat<'a>, ArithError> {
+        check("data", data.len(), extent(rows, cols, row_stride, col_stride))?;
+        Ok(Mat { data, rows, cols, row_stride, col_stride })
+    }
+
+    /// The transpose; nothing is copied.
+    pub fn t(self) -> Mat<'a> {
+        Mat {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+}
+
+impl<'a> MatMut<'a> {
+    /// A row-major matrix that fills `data`.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Result<MatMut<'a>, ArithError> {
+        length("matrix", "data", data.len(), rows.checked_mul(cols).unwrap_or(usize::MAX))?;
+        Ok(MatMut { data, rows, cols, row_stride: cols })
+    }
+
+    /// A matrix whose rows lie `row_stride` apart in `data`; rows must not overlap.
+    pub fn strided(
+        data: &'a mut [f32],
+        rows: usize,
+        cols: usize,
+        row_stride: usize,
+    ) -> Result<MatMut<'a>, ArithError> {
+        check("data", data.len(), extent(rows, cols, row_stride, 1))?;
+        if row_stride < cols && rows > 1 {
+            return Err(ArithError::Parameter {
+                operation: "matrix",
+                argument: "row_stride",
+                got: row_stride as i64,
+                allowed: "cols..",
+            });
+        }
+        Ok(MatMut { data, rows, cols, row_stride })
+    }
+}
+
+/// Computes C = A B, or C = C + A B, for A [m, k], B [k, n], C [m, n].
+pub fn gemm(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
+    let shape_error =
+        ArithError::Shape { operation: "gemm", c: (c.rows, c.cols), a: (a.rows, a.cols), b: (b.rows, b.cols) };
+    if a.rows != c.rows || b.cols != c.cols || a.cols != b.rows {
+        return Err(shape_error);
+    }
+    let isa = isa();
+    let (tile_rows, tile_cols) = tile_size(isa);
+    // Too little work is not worth waking a thread.
+    let pieces = if c.rows * c.cols * a.cols < 1 << 16 { 1 } else { parallel::threads() };
+    if pieces == 1 {
+        product(isa, c, a, b, store);
+        return Ok(());
+    }
+    let by_rows = c.rows / tile_rows >= c.cols / tile_cols;
+    let (total, tile) = if by_rows { (c.rows, tile_rows) } else { (c.cols, tile_cols) };
+    let share = total.div_ceil(tile).div_ceil(pieces) * tile;
+    let base = Base(c.data.as_mut_ptr());
+    let starts: Vec<usize> = (0..total).step_by(share).collect();
+    let (rows, cols, row_stride) = (c.rows, c.cols, c.row_stride);
+    parallel::each(starts, |start| {
+        let count = share.min(total - start);
+        let whole = Product { rows, cols, depth: a.cols, a: Source::of(a), b: Source::of(b) };
+        // SAFETY: pieces are disjoint sets of rows or of columns of C, whose bounds `MatMut` has checked.
+        unsafe {
+            if by_rows {
+                let mut piece = Product { rows: count, ..whole };
+                piece.a.data = piece.a.data.wrapping_add(start * a.row_stride);
+                piece.run(isa, base.get().wrapping_add(start * row_stride), row_stride, store);
+            } else {
+                let mut piece = Product { cols: count, ..whole };
+                piece.b.data = piece.b.data.wrapping_add(start * b.col_stride);
+                piece.run(isa, base.get().wrapping_add(start), row_stride, store);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// [`gemm`] on the calling thread, for shapes known to fit.
+pub(crate) fn product(isa: Isa, c: MatMut, a: Mat, b: Mat, store: Store) {
+    debug_assert!(a.rows == c.rows && b.cols == c.cols && a.cols == b.rows);
+    let rows = c.rows.min(a.rows);
+    let cols = c.cols.min(b.cols);
+    let depth = a.cols.min(b.rows);
+    let piece = Product { rows, cols, depth, a: Source::of(a), b: Source::of(b) };
+    // SAFETY: the views have checked their bounds, and `c` is borrowed exclusively.
+    unsafe { piece.run(isa, c.data.as_mut_ptr(), c.row_stride, store) }
+}
+
+#[derive(Clone, Copy)]
+struct Base(*mut f32);
+// SAFETY: the threads that share the pointer write disjoint elements.
+unsafe impl Sync for Base {}
+
+impl Base {
+    fn get(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// The start and strides of an operand.
+#[derive(Clone, Copy)]
+struct Source {
+    data: *const f32,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl Source {
+    fn of(matrix: Mat) -> Source {
+        Source { data: matrix.data.as_ptr(), row_stride: matrix.row_stride, col_stride: matrix.col_stride }
+    }
+}
+
+/// Scratch for packed panels, kept between calls.
+struct Scratch(Vec<f32>);
+
+impl Scratch {
+    /// Returns room for `len` values, aligned to a cache line.
+    fn room(&mut self, len: usize) -> *mut f32 {
+        if self.0.len() < len + 16 {
+            self.0.resize(len + 16, 0.0);
+        }
+        let start = self.0.as_mut_ptr();
+        start.wrapping_add(start.align_offset(64).min(16))
+    }
+}
+
+thread_local! {
+    static PACKED_A: RefCell<Scratch> = const { RefCell::new(Scratch(Vec::new())) };
+    static PACKED_B: RefCell<Scratch> = const { RefCell::new(Scratch(Vec::new())) };
+}
+
+/// A product of [rows, depth] by [depth, cols] that one thread computes.
+struct Product {
+    rows: usize,
+    cols: usize,
+    depth: usize,
+    a: Source,
+    b: Source,
+}
+
+impl Product {
+    /// # Safety
+    /// The sources are readable and `c` is writable over the whole product, and `isa` is present.
+    unsafe fn run(&self, isa: Isa, c: *mut f32, c_stride: usize, store: Store) {
+        if self.rows == 0 || self.cols == 0 {
+            return;
+        }
+        if self.depth == 0 {
+            if store == Store::Set {
+                for row in 0..self.rows {
+                    // SAFETY: a row of C.
+                    unsafe { std::slice::from_raw_parts_mut(c.add(row * c_stride), self.cols).fill(0.0) };
+                }
+            }
+            return;
+        }
+        let (tile_rows, tile_cols) = tile_size(isa);
+        let rows_packed = (ROWS_PACKED / tile_rows * tile_rows).min(self.rows);
+        // With few rows B is read once: panel by panel, so that a packed panel is still in the first cache.
+        let few = self.rows <= 2 * tile_rows;
+        let most = if few { tile_cols } else { COLS_PACKED / tile_cols * tile_cols };
+        let cols_packed = most.min(self.cols.div_ceil(tile_cols) * tile_cols);
+        PACKED_A.with_borrow_mut(|packed_a| {
+            PACKED_B.with_borrow_mut(|packed_b| {
+                let a = packed_a.room(rows_packed * BLOCK);
+                let b = packed_b.room(cols_packed * BLOCK);
+                for k in (0..self.depth).step_by(BLOCK) {
+                    let finish = if store == Store::Add || k > 0 { Finish::Add } else { Finish::Set };
+                    let depth = BLOCK.min(self.depth - k);
+                    let block = Block { isa, k, depth, finish, c, c_stride };
+                    let one_pack = rows_packed == self.rows;
+                    // SAFETY: every range below is inside the product.
+                    unsafe {
+                        if one_pack {
+                            self.pack_a(&block, a, 0, self.rows);
+                        }
+                        for col in (0..self.cols).step_by(cols_packed) {
+                            let cols = cols_packed.min(self.cols - col);
+                            // A full panel of few rows is read in place when B's rows are contiguous.
+                            let in_place = few && self.b.col_stride == 1 && cols == tile_cols;
+                            let panel = if in_place {
+                                self.b.data.add(k * self.b.row_stride + col)
+                            } else {
+                                self.pack_b(&block, b, col, cols);
+                                b.cast_const()
+                            };
+                            let stride = if in_place { self.b.row_stride } else { tile_cols };
+                            for row in (0..self.rows).step_by(rows_packed) {
+                                let rows = rows_packed.min(self.rows - row);
+                                if !one_pack {
+                                    self.pack_a(&block, a, row, rows);
+                                }
+                                self.tiles(&block, a, panel, stride, (row, rows), (col, cols));
+                            }
+                        }
+                    }
+                }
+            });
+        });
+    }
+
+    unsafe fn pack_a(&self, block: &Block, a: *mut f32, row: usize, rows: usize) {
+        let (tile_rows, _) = tile_size(block.isa);
+        for start in (0..rows).step_by(tile_rows) {
+            let width = tile_rows.min(rows - start);
+            // SAFETY: rows row + start .. + width and the block's k are inside A.
+            unsafe {
+                let at = (row + start) * self.a.row_stride + block.k * self.a.col_stride;
+                let (panel, source) = (a.add(start * block.depth), self.a.data.add(at));
+                let (lane, step) = (self.a.row_stride, self.a.col_stride);
+                pack(block.isa, panel, width, source, width, lane, block.depth, step);
+            }
+        }
+    }
+
+    unsafe fn pack_b(&self, block: &Block, b: *mut f32, col: usize, cols: usize) {
+        let (_, tile_cols) = tile_size(block.isa);
+        for start in (0..cols).step_by(tile_cols) {
+            let width = tile_cols.min(cols - start);
+            // SAFETY: columns col + start .. + width and the block's k are inside B.
+            unsafe {
+                let at = block.k * self.b.row_stride + (col + start) * self.b.col_stride;
+                let (panel, source) = (b.add(start * block.depth), self.b.data.add(at));
+                let (lane, step) = (self.b.col_stride, self.b.row_stride);
+                pack(block.isa, panel, tile_cols, source, width, lane, block.depth, step);
+            }
+        }
+    }
+
+    unsafe fn tiles(
+        &self,
+        block: &Block,
+        a: *const f32,
+        b: *const f32,
+        b_stride: usize,
+        (row, rows): (usize, usize),
+        (col, cols): (usize, usize),
+    ) {
+        let (tile_rows, tile_cols) = tile_size(block.isa);
+        for right in (0..cols).step_by(tile_cols) {
+            for down in (0..rows).step_by(tile_rows) {
+                // SAFETY: the panels hold these rows and columns, and the tile is inside C.
+                unsafe {
+                    let tile = Tile {
+                        depth: block.depth,
+                        a: a.add(down * block.depth),
+                        b: b.add(right * block.depth),
+                        b_stride,
+                        c: block.c.add((row + down) * block.c_stride + col + right),
+                        c_stride: block.c_stride,
+                        rows: tile_rows.min(rows - down),
+                        cols: tile_cols.min(cols - right),
+                        finish: block.finish,
+                    };
+                    multiply(block.isa, tile);
+                }
+            }
+        }
+    }
+}
+
+/// One block of k and where its results go.
+struct Block {
+    isa: Isa,
+    k: usize,
+    depth: usize,
+    finish: Finish,
+    c: *mut f32,
+    c_stride: usize,
+}
