@@ -113,6 +113,11 @@ impl<'a> Mat<'a> {
     pub fn cols(&self) -> usize {
         self.cols
     }
+
+    /// Element (row, col); both must be within the matrix.
+    pub fn get(&self, row: usize, col: usize) -> f32 {
+        self.data[row * self.row_stride + col * self.col_stride]
+    }
 }
 
 impl<'a> MatMut<'a> {

@@ -29,6 +29,7 @@
 //! This crate knows no model, no tokens and no optimizer schedule.
 
 pub mod attention;
+pub mod conform;
 pub mod elementwise;
 pub mod embed;
 mod error;
