@@ -70,7 +70,7 @@ impl World for Loopback {
     }
 }
 
-transport_suite!(#[tokio::test] Loopback);
+transport_suite!([#[tokio::test]] Loopback);
 
 #[tokio::test]
 async fn a_port_in_use_is_named() {

@@ -210,10 +210,18 @@ pub async fn a_dropped_peer_is_refused_for_a_while<W: World>(world: &mut W) {
     assert_eq!(b.frame().await.1, 1);
 }
 
+/// `transport_suite!([attributes of each test] world)`.
 #[macro_export]
 macro_rules! transport_suite {
-    ($(#[$runtime:meta])* $world:expr) => {
-        $crate::transport_suite!(@ ($(#[$runtime])*) $world;
+    (@ $runtime:tt $world:expr; $($name:ident)*) => { $( $crate::transport_suite!(% $runtime $world; $name); )* };
+    (% [$(#[$runtime:meta])*] $world:expr; $name:ident) => {
+        $(#[$runtime])*
+        async fn $name() {
+            common::$name(&mut $world).await;
+        }
+    };
+    ($runtime:tt $world:expr) => {
+        $crate::transport_suite!(@ $runtime $world;
             frames_of_every_size_arrive_both_ways
             many_frames_both_ways_at_once_arrive_once_and_small_ones_in_order
             many_peers_talk_at_once
@@ -222,12 +230,5 @@ macro_rules! transport_suite {
             only_the_admitted_come_in
             a_dropped_peer_is_refused_for_a_while
         );
-    };
-    (@ $runtime:tt $world:expr; $($name:ident)*) => { $( $crate::transport_suite!(# $runtime $world; $name); )* };
-    (# ($(#[$runtime:meta])*) $world:expr; $name:ident) => {
-        $(#[$runtime])*
-        async fn $name() {
-            common::$name(&mut $world).await;
-        }
     };
 }
