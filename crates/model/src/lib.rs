@@ -1,1 +1,27 @@
 //! (being written)
+pub mod corpus;
+pub mod data;
+pub mod flops;
+mod plan;
+mod preset;
+mod real;
+pub mod schedule;
+mod spec;
+mod tokenizer;
+mod validate;
+pub use data::{DataError, Dataset, Manifest, Microbatch};
+pub use plan::{Role, StagePlan, SubLayer, SubLayerKind, TensorPlan};
+pub use preset::NAMES as PRESETS;
+pub use real::Real;
+pub use spec::{
+    ArithmeticSpec, BatchSpec, DataSpec, EvaluationSpec, MAX_SPEC_TOML_BYTES, MAX_STAGES, ModelSpec,
+    OptimizerKind, OptimizerSpec, RunSpec, Schedule, SpecError, WireCodec,
+};
+pub use tokenizer::{TextStream, Tokenizer, TokenizerError};
+
+/// Version of the canonical arithmetic this program computes with (`tessera-arith`, canon v1).
+pub const ARITHMETIC_VERSION: u32 = 1;
+
+fn conformance_root() -> tessera_canon::Hash {
+    tessera_canon::Hash::ZERO
+}
