@@ -2,11 +2,15 @@
 
 use crate::{
     account,
+    action::Action,
     cell::{Cell, Key},
+    epoch,
     error::TxError,
     event::{Event, TxRefused},
+    market, note, run, seat, session, shares,
     store::{Cells, ListChanges, Stop, View},
     tx::SignedTx,
+    window,
 };
 use std::collections::BTreeSet;
 use tessera_canon::{Domain, Hash, PublicKey, Text, digest};
@@ -90,7 +94,7 @@ impl BlockSession {
     }
     /// Epoch boundary work if this height is one, and seat draws.
     pub fn begin(&mut self) -> Result<(), Need> {
-        only_need(self.attempt(|_| Ok(())))
+        only_need(self.attempt(epoch::begin))
     }
     /// Run one transaction. Never fails otherwise than by [`Need`]; see [`Receipt`].
     pub fn apply(&mut self, tx: &SignedTx) -> Result<Receipt, Need> {
@@ -169,13 +173,24 @@ fn shorten(mut text: String) -> Text<256> {
 
 /// Hand the action to its module.
 fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
-    use crate::action::Action;
     let sender = &tx.body.sender;
     match &tx.body.action {
         Action::Transfer(action) => account::transfer(view, sender, action),
-        other => {
-            let _ = id;
-            Err(TxError::Unknown { what: "action", id: other.kind().to_string() }.into())
-        }
+        Action::CreateRun(action) => run::create(view, sender, action),
+        Action::JoinRun(action) => seat::join(view, sender, action),
+        Action::UpdateEndpoint(action) => seat::update_endpoint(view, sender, action),
+        Action::LapseSeat(action) => seat::lapse(view, sender, action),
+        Action::ReportWindow(action) => window::report(view, sender, action),
+        Action::TransferShares(action) => shares::transfer(view, sender, action),
+        Action::ClaimCredits(action) => shares::claim(view, id, sender, action),
+        Action::Reshape(action) => note::reshape(view, id, sender, action),
+        Action::LockNotes(action) => session::lock(view, sender, action),
+        Action::SettleSession(action) => session::settle(view, sender, action),
+        Action::RaiseSettle(action) => session::raise(view, sender, action),
+        Action::ExpireLock(action) => session::expire(view, &action.order),
+        Action::FinalizeSession(action) => session::finalize(view, &action.order),
+        Action::PostOffer(action) => market::post(view, id, sender, action),
+        Action::BuyOffer(action) => market::buy(view, id, sender, action),
+        Action::CancelOffer(action) => market::cancel(view, id, sender, action),
     }
 }

@@ -24,19 +24,29 @@
 //! public lane and issuance (`epoch`, at their numbered steps), governance of `Params`.
 
 pub mod account;
+pub mod accumulator;
 pub mod action;
 pub mod block;
 pub mod cell;
+mod epoch;
 pub mod error;
 pub mod event;
 pub mod genesis;
+pub mod invariants;
 pub mod keys;
+mod market;
 pub mod memory;
+mod note;
 pub mod payword;
 pub mod query;
 pub mod record;
+pub mod run;
+mod seat;
+pub mod session;
+mod shares;
 mod store;
 pub mod tx;
+pub mod window;
 
 pub use action::Action;
 pub use block::{BlockContext, BlockSession, Need, Outcome, Receipt};

@@ -64,3 +64,70 @@ one_cell! {
     /// The posted settlement of a lock.
     settlement(order: &Hash) -> Settlement = settlement;
 }
+
+/// The items of a list of [`keys`] (see `keys::list_of_*`): one cell for the length and one for each item.
+pub fn list(get: impl Fn(&Key) -> Option<Cell>, list: &Hash) -> Vec<Hash> {
+    let count = read::<ListLength>(&get, &keys::list_length(list)).map_or(0, |length| length.count);
+    (0..count)
+        .filter_map(|at| read::<ListSlot>(&get, &keys::list_slot(list, at)).map(|slot| slot.id))
+        .collect()
+}
+/// Keys of the items of a list whose length is `count` (read it at [`keys::list_length`]).
+pub fn keys_for_list(list: &Hash, count: u64) -> Vec<Key> {
+    (0..count).map(|at| keys::list_slot(list, at)).collect()
+}
+/// All runs.
+pub fn runs(get: impl Fn(&Key) -> Option<Cell>) -> Vec<Hash> {
+    list(get, &keys::list_of_runs())
+}
+/// The notes of `owner` that are not spent: its list, then one cell each.
+pub fn notes_of(get: impl Fn(&Key) -> Option<Cell>, owner: &PublicKey) -> Vec<Note> {
+    let ids = list(&get, &keys::list_of_notes(&keys::owner_hash(owner)));
+    ids.iter().filter_map(|id| note(&get, id)).collect()
+}
+/// Runs in which `account` has shares, pending or active.
+pub fn holdings_of(get: impl Fn(&Key) -> Option<Cell>, account: &PublicKey) -> Vec<Owner> {
+    let runs = list(&get, &keys::list_of_holdings(account));
+    runs.iter().filter_map(|run| owner(&get, run, account)).collect()
+}
+/// The open offers of a run.
+pub fn offers_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Offer> {
+    list(&get, &keys::list_of_offers(run)).iter().filter_map(|id| offer(&get, id)).collect()
+}
+/// Keys of every stage of a run.
+pub fn keys_for_stages(terms: &RunTerms) -> Vec<Key> {
+    (0..terms.stages).map(|stage| keys::stage(&terms.run, stage)).collect()
+}
+/// Keys of the held seats of a stage.
+pub fn keys_for_seats(stage: &Stage) -> Vec<Key> {
+    held(stage).map(|seat| keys::seat(&stage.run, stage.stage, seat)).collect()
+}
+fn held(stage: &Stage) -> impl Iterator<Item = u16> {
+    let bits = stage.held;
+    (0..stage.used).filter(move |seat| bits.checked_shr(u32::from(*seat)).unwrap_or(0) & 1 == 1)
+}
+/// The held seats of a stage, by seat: the stage's cell, then one for each seat.
+pub fn seats_of_stage(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, at: u16) -> Vec<Seat> {
+    let Some(stage) = stage(&get, run, at) else { return Vec::new() };
+    held(&stage).filter_map(|index| seat(&get, run, at, index)).collect()
+}
+/// Keys of the claims of a stage report.
+pub fn keys_for_claims(report: &StageReport) -> Vec<Key> {
+    (0..report.claims).map(|index| keys::claim(&report.run, report.window, report.stage, index)).collect()
+}
+/// The claims of a stage in a window: the report's cell, then one for each claim.
+pub fn claims_of_stage(
+    get: impl Fn(&Key) -> Option<Cell>,
+    run: &Hash,
+    window: u32,
+    stage: u16,
+) -> Vec<Claim> {
+    let Some(report) = stage_report(&get, run, window, stage) else { return Vec::new() };
+    (0..report.claims).filter_map(|index| claim(&get, run, window, stage, index)).collect()
+}
+/// Credits that `account` could claim now: its owner cell and the run's credits cell.
+pub fn due_credits(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, account: &PublicKey) -> u64 {
+    let (Some(mut owner), Some(credits)) = (owner(&get, run, account), credits(&get, run)) else { return 0 };
+    crate::accumulator::touch(&mut owner, &credits);
+    owner.due
+}

@@ -388,8 +388,8 @@ record! {
     }
 }
 record! {
-    /// Notes of a lock, seven to a cell.
-    pub struct LockedNotes { pub notes: List<Hash, 7> }
+    /// Notes of a lock, six to a cell.
+    pub struct LockedNotes { pub order: Hash, pub part: u16, pub notes: List<Hash, 6> }
 }
 record! {
     /// A posted settlement.

@@ -1,0 +1,74 @@
+//! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws.
+//!
+//! Order (ownership specification 9.2; steps without content yet keep their number): 1 validator set, 2 locks
+//! run out and settlements become final, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is
+//! distributed, 8 issuance, 9 proposals, 10 hosts, 11 extraction report, 12 public lottery. Shares activate
+//! before credits are distributed, and both happen only here, so that no transaction's timing can matter.
+
+use crate::{
+    accumulator,
+    event::{CreditsDistributed, SupplyChanged},
+    keys,
+    record::{Credits, Run, RunState, RunTerms},
+    run, seat, session,
+    store::{Stop, View},
+    window,
+};
+use tessera_canon::Hash;
+
+pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
+    view.want([keys::params(), keys::list_length(&keys::list_of_joins())])?;
+    let epoch_blocks = view.params()?.epoch_blocks.max(1);
+    let height = view.context.height;
+    if height > 0 && height.is_multiple_of(epoch_blocks) {
+        session::boundary(view, height / epoch_blocks)?;
+        let runs = view.list_items(&keys::list_of_runs())?;
+        view.want(runs.iter().flat_map(|run| [keys::run(run), keys::run_terms(run), keys::credits(run)]))?;
+        for run in runs {
+            run_boundary(view, &run)?;
+        }
+    }
+    seat::draw(view)
+}
+
+fn run_boundary(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+    let (terms, mut run) = run::load(view, id)?;
+    if run.state == RunState::Exclusive && view.context.height > terms.exclusive_until {
+        run::end_exclusive(view, &terms, &mut run)?;
+    }
+    if run.state == RunState::Serving {
+        run.serving_epochs = run.serving_epochs.saturating_add(1);
+    }
+    window::mature(view, &terms, &mut run)?;
+    let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
+    if run.state == RunState::Serving {
+        mint(view, &terms, &mut run, &mut credits);
+        let cu = accumulator::distribute(&mut credits);
+        if cu > 0 {
+            view.emit(CreditsDistributed { run: *id, cu, shares: credits.active });
+        }
+    }
+    view.put(keys::credits(id), credits);
+    view.put(keys::run(id), run);
+    Ok(())
+}
+
+/// Credits of the first `parts` of `of` equal parts.
+fn minted(supply: u64, parts: u32, of: u32) -> u64 {
+    (u128::from(supply) * u128::from(parts) / u128::from(of.max(1))) as u64
+}
+
+/// Mint the next part of the supply into the pool.
+fn mint(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, credits: &mut Credits) {
+    if run.minted_parts >= terms.supply_epochs {
+        return;
+    }
+    let before = minted(terms.supply, run.minted_parts, terms.supply_epochs);
+    run.minted_parts += 1;
+    let new = minted(terms.supply, run.minted_parts, terms.supply_epochs) - before;
+    credits.pool += new;
+    credits.total += new;
+    if new > 0 {
+        view.emit(SupplyChanged { run: run.run, minted: new, total: credits.total });
+    }
+}
