@@ -1,1 +1,37 @@
-//! (being written)
+//! Check what the network agreed on with nothing but the committee's group key.
+//!
+//! A block is a [`Header`] and its transactions; its digest is the hash of the header, which binds the
+//! transactions, the events and the state. A [`CertifiedHeader`] adds one threshold signature of the
+//! committee (about 130 bytes, verified with a 96-byte group key that stays the same when members change).
+//! A [`StateProof`] proves cells of the ledger, present or absent, against a certified header.
+//! [`LightClient`] verifies both; trainers, hosts and users need nothing else.
+//!
+//! ```text
+//! committee key --verifies--> finalization --signs--> header digest --binds--> state_root --proves--> cell
+//! ```
+//!
+//! Block `h` carries the committee's threshold signature over the *round* of block `h - 1` (its seed). Nobody
+//! can compute it before a quorum voted in that round and the proposer of `h` cannot choose it; its hash is the
+//! block's [beacon](Header::beacon). Whoever commits to something in block `h` must be drawn with the beacon of
+//! block `h + 2` or later: members of the committee see a seed a moment before the others.
+//!
+//! This crate holds the data types and their verification. It produces no blocks: that is
+//! `tessera-validator`, and it knows no rule of the ledger.
+
+mod block;
+mod certificate;
+mod light;
+mod proof;
+
+pub use block::{
+    Block, BlockDigest, Context, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, SEED_BYTES, Seed, event_root, tx_root,
+};
+pub use certificate::{
+    CertifiedHeader, Finalization, Identity, IdentityError, MAX_LINKS, Scheme, consensus_key, consensus_namespace,
+    member_key,
+};
+pub use light::{LightClient, VerifyError};
+pub use proof::{
+    ABSENT, CellEncoding, CHUNK_BYTES, ExclusionProof, MAX_PROOF_BYTES, MAX_PROVED_KEYS, PresenceProof,
+    ProvedEntry, StateProof,
+};

@@ -1,0 +1,52 @@
+//! Prove cells of the ledger's state, present or absent, against the state root of one final header.
+
+use crate::certificate::CertifiedHeader;
+use commonware_cryptography::blake3;
+use commonware_storage::{
+    mmr,
+    qmdb::{any::value::FixedEncoding, current::ordered::proof::constant},
+};
+use tessera_canon::{Blob, Hash, List, record};
+use tessera_ledger::Cell;
+
+/// Bytes of the activity bitmap that one proof carries; fixed by the state's format.
+pub const CHUNK_BYTES: usize = 32;
+/// Greatest length of one entry's proof in bytes.
+pub const MAX_PROOF_BYTES: usize = 8 << 10;
+/// Most keys in one proof.
+pub const MAX_PROVED_KEYS: usize = 128;
+/// Most hashes in one entry's proof.
+pub(crate) const MAX_PROOF_DIGESTS: usize = 192;
+
+/// How cells lie in the state database.
+pub type CellEncoding = FixedEncoding<Cell>;
+/// Proof that a key holds a cell.
+pub type PresenceProof = constant::KeyValueProof<mmr::Family, blake3::Digest, blake3::Digest, CHUNK_BYTES>;
+/// Proof that a key holds nothing.
+pub type ExclusionProof =
+    constant::ExclusionProof<mmr::Family, blake3::Digest, CellEncoding, blake3::Digest, CHUNK_BYTES>;
+
+/// The cell of a key that does not exist.
+pub const ABSENT: Option<Cell> = None;
+
+record! {
+    /// One key, what it holds, and why.
+    pub struct ProvedEntry {
+        /// The key that was asked for.
+        pub key: Hash,
+        /// Its cell; `None` where the key holds nothing.
+        pub cell: Option<Cell>,
+        /// Encoded [`PresenceProof`] or [`ExclusionProof`], as `cell` says.
+        pub proof: Blob<MAX_PROOF_BYTES>,
+    }
+}
+
+record! {
+    /// Several cells at one height.
+    pub struct StateProof {
+        /// The final header that they are proved against.
+        pub header: CertifiedHeader,
+        /// The entries, in the order asked for.
+        pub entries: List<ProvedEntry, MAX_PROVED_KEYS>,
+    }
+}
