@@ -1,1 +1,10 @@
-//! (being written)
+//! Be the daemon: wire the pure parts to runtime, disk and sockets.
+//!
+//! One process has one folder ([`folder`]), one key ([`keyfile`]), one QUIC endpoint shared by all its roles
+//! ([`switchboard`]) and one view of the ledger that it verifies itself ([`ledger`]). The roles are modules:
+//! [`validator`] keeps the ledger; the others train and serve. [`network`] describes the network that a
+//! process takes part in and makes new ones.
+//!
+//! What is computed and decided lies in the protocol crates; this crate only carries bytes and time to them.
+
+pub mod switchboard;
