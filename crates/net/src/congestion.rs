@@ -92,7 +92,15 @@ impl Controller for SteadyWindow {
         }
         self.window = self.window.min(self.cap).max(LEAST_WINDOW);
     }
-    fn on_congestion_event(&mut self, now: Instant, _: Instant, persistent: bool, ecn: bool, lost: u64, _: u64) {
+    fn on_congestion_event(
+        &mut self,
+        now: Instant,
+        _: Instant,
+        persistent: bool,
+        ecn: bool,
+        lost: u64,
+        _: u64,
+    ) {
         if persistent {
             self.window = (self.cap / 4).min(self.window).max(LEAST_WINDOW);
         } else if ecn || lost > self.window / 8 {

@@ -44,7 +44,9 @@ impl Fault {
     /// The counter it goes under.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            Self::Kind(_) | Self::Hello | Self::Lane(_) | Self::Piece { .. } | Self::Disagree(_) => "malformed",
+            Self::Kind(_) | Self::Hello | Self::Lane(_) | Self::Piece { .. } | Self::Disagree(_) => {
+                "malformed"
+            }
             Self::TooBig { .. } => "oversized",
             Self::Trailing => "endless stream",
             Self::Truncated => "truncated",
@@ -172,8 +174,7 @@ impl Reassembly {
     pub(crate) fn open(&mut self, now: Duration, header: &ChunkHeader, permit: OwnedSemaphorePermit) {
         let begun = vec![false; pieces(header.total)];
         let buffer = vec![0; header.total];
-        let partial =
-            Partial { channel: header.channel, buffer, begun, filled: 0, permit, progress: now };
+        let partial = Partial { channel: header.channel, buffer, begun, filled: 0, permit, progress: now };
         self.0.insert(header.id, partial);
     }
     /// Claim a piece of an open frame.

@@ -20,10 +20,12 @@
 
 mod congestion;
 mod framing;
+mod inbox;
 mod limits;
 mod outbox;
 mod quic;
 mod session;
+pub mod sim;
 mod stats;
 
 pub use limits::{Admission, CHUNK, FrameLimits, Limits, MAX_FRAME, SMALL_FRAME};

@@ -36,7 +36,13 @@ impl Outbox {
         self.small.is_empty() && self.large.is_empty()
     }
     /// Queue a frame unless that would pass `max`; says how much is held if so.
-    pub(crate) fn push(&mut self, now: Duration, channel: u8, bytes: Bytes, max: usize) -> Result<Lane, usize> {
+    pub(crate) fn push(
+        &mut self,
+        now: Duration,
+        channel: u8,
+        bytes: Bytes,
+        max: usize,
+    ) -> Result<Lane, usize> {
         let cost = bytes.len() + EVENT_COST;
         if self.held + cost > max {
             return Err(self.held);

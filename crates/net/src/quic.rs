@@ -9,6 +9,7 @@ use crate::{
     Limits, NetEvent, NetStats, PeerId, SecretKey, SendError, Transport,
     congestion::SteadyWindowFactory,
     framing::{HELLO_LEN, hello, parse_hello},
+    inbox::Inbox,
     limits::EVENT_COST,
     outbox::{Lane, Outbox},
     session::{self, End},
@@ -18,11 +19,12 @@ use bytes::Bytes;
 use iroh::{
     Endpoint, EndpointAddr, EndpointId, RelayMode, TransportAddr,
     endpoint::{
-        Connection, ConnectionError, IdleTimeout, PortmapperConfig, QuicTransportConfig, RecvStream, SendStream, presets,
+        Connection, ConnectionError, IdleTimeout, PortmapperConfig, QuicTransportConfig, RecvStream,
+        SendStream, presets,
     },
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -46,8 +48,6 @@ const DIAL: Duration = Duration::from_millis(1500);
 const HELLO: Duration = Duration::from_secs(3);
 /// Inbound handshakes under way at once.
 const HANDSHAKES: usize = 64;
-/// Large-frame numbers remembered to recognise repetition.
-const REMEMBERED: usize = 4096;
 const MAX_REFUSED: usize = 4096;
 
 /// Lock a mutex; a panic of another holder leaves data that is still consistent (all changes are single calls).
@@ -74,7 +74,9 @@ impl QuicConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The UDP address could not be had.
-    #[error("cannot listen on UDP {address}: {cause}; is another node running there? Stop it or choose another address (port 0 takes a free one)")]
+    #[error(
+        "cannot listen on UDP {address}: {cause}; is another node running there? Stop it or choose another address (port 0 takes a free one)"
+    )]
     Address { address: SocketAddr, cause: String },
     /// The QUIC endpoint could not be made for another reason.
     #[error("cannot start QUIC on {address}: {cause}")]
@@ -114,39 +116,6 @@ pub(crate) struct Peer {
     conn: Mutex<Option<Connection>>,
     wake: Notify,
     offers: mpsc::Sender<Offer>,
-}
-
-/// What was received from a peer's present incarnation.
-#[derive(Default)]
-pub(crate) struct Inbox {
-    /// Number of the session that may deliver; 0 while the peer is down.
-    pub(crate) session: u64,
-    incarnation: u64,
-    small: u64,
-    large: BTreeSet<u64>,
-}
-impl Inbox {
-    pub(crate) fn has_large(&self, id: u64) -> bool {
-        self.large.contains(&id)
-    }
-    /// Note frame `id`; false if it came before.
-    pub(crate) fn take(&mut self, lane: Lane, id: u64) -> bool {
-        match lane {
-            // Small frames come in order on every connection, so a lower number was seen.
-            Lane::Small => {
-                let new = id > self.small;
-                self.small = self.small.max(id);
-                new
-            }
-            Lane::Large => {
-                let new = self.large.insert(id);
-                if self.large.len() > REMEMBERED {
-                    self.large.pop_first();
-                }
-                new
-            }
-        }
-    }
 }
 
 /// A connection whose hello was exchanged.
@@ -251,7 +220,8 @@ impl Core {
     async fn dial(self: Arc<Self>, peer: Arc<Peer>, address: SocketAddr) -> Result<(), ()> {
         let id = EndpointId::from_bytes(&peer.id.0).map_err(|_| ())?;
         let target = EndpointAddr::from_parts(id, [TransportAddr::Ip(address)]);
-        let conn = timeout(DIAL, self.endpoint.connect(target, PROTOCOL)).await.map_err(|_| ())?.map_err(|_| ())?;
+        let conn =
+            timeout(DIAL, self.endpoint.connect(target, PROTOCOL)).await.map_err(|_| ())?.map_err(|_| ())?;
         let (control, incarnation) = self.greet(&conn).await.ok_or(())?;
         peer.offers.send(Offer { conn, control, incarnation, ours: true }).await.map_err(|_| ())
     }
@@ -350,7 +320,8 @@ impl Actor {
             let address = *lock(&self.peer.address);
             if address != self.dialled {
                 // A new address: forget how often the old one failed.
-                (self.dialled, self.back_off, self.next_dial) = (address, self.core.limits.redial.0, Instant::now());
+                (self.dialled, self.back_off, self.next_dial) =
+                    (address, self.core.limits.redial.0, Instant::now());
                 if let Some(dial) = self.dialling.take() {
                     dial.abort();
                 }
@@ -400,7 +371,8 @@ impl Actor {
         let mut peers = lock(&self.core.peers);
         // The first connection of a guest is offered right after its entry is made: a strong count above the
         // table's and ours means somebody is about to.
-        let unused = self.sessions > 0 && lock(&self.peer.outbox).is_empty() && Arc::strong_count(&self.peer) <= 2;
+        let unused =
+            self.sessions > 0 && lock(&self.peer.outbox).is_empty() && Arc::strong_count(&self.peer) <= 2;
         if unused {
             peers.remove(&self.peer.id);
         }
@@ -414,7 +386,11 @@ impl Actor {
         if let Some(current) = &self.current {
             let same = current.incarnation == offer.incarnation;
             let lower = self.core.local < self.peer.id;
-            if same && current.ours != offer.ours && offer.ours != lower && current.conn.close_reason().is_none() {
+            if same
+                && current.ours != offer.ours
+                && offer.ours != lower
+                && current.conn.close_reason().is_none()
+            {
                 return offer.conn.close(CLOSE_REPLACED.into(), b"replaced");
             }
         }
@@ -435,8 +411,8 @@ impl Actor {
         self.sessions += 1;
         {
             let mut inbox = lock(&self.peer.inbox);
-            if inbox.incarnation != offer.incarnation {
-                *inbox = Inbox { incarnation: offer.incarnation, ..Inbox::default() };
+            if inbox.incarnation() != offer.incarnation {
+                *inbox = Inbox::of(offer.incarnation);
             }
             inbox.session = self.sessions;
             if up.is_none() {
@@ -537,7 +513,10 @@ impl QuicTransport {
         let address = config.bind;
         let endpoint_error = |cause: String| BindError::Endpoint { address, cause };
         // iroh reports a taken port without naming it and after having started much; ask the system first.
-        drop(std::net::UdpSocket::bind(address).map_err(|e| BindError::Address { address, cause: e.to_string() })?);
+        drop(
+            std::net::UdpSocket::bind(address)
+                .map_err(|e| BindError::Address { address, cause: e.to_string() })?,
+        );
         let idle = config.limits.idle;
         let transport = QuicTransportConfig::builder()
             .stream_receive_window(1_250_000u32.into())

@@ -3,7 +3,8 @@
 use crate::{
     CHUNK, NetEvent,
     framing::{
-        CHUNK_HEADER, ChunkHeader, Fault, KIND_CHUNK, KIND_SMALL, Reassembly, SMALL_HEADER, SmallHeader, Whole, pieces,
+        CHUNK_HEADER, ChunkHeader, Fault, KIND_CHUNK, KIND_SMALL, Reassembly, SMALL_HEADER, SmallHeader,
+        Whole, pieces,
     },
     limits::EVENT_COST,
     outbox::{Lane, Outgoing},
@@ -201,7 +202,11 @@ async fn accept(session: Arc<Session>) -> Result<(), End> {
     }
 }
 
-async fn read_stream(session: Arc<Session>, mut stream: RecvStream, small: Arc<Mutex<bool>>) -> Result<(), End> {
+async fn read_stream(
+    session: Arc<Session>,
+    mut stream: RecvStream,
+    small: Arc<Mutex<bool>>,
+) -> Result<(), End> {
     let mut kind = [0];
     within(&session, read_exact(&mut stream, &mut kind)).await?;
     match kind[0] {

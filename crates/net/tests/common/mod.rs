@@ -1,18 +1,15 @@
 //! Ask the same of every transport: the suite that each one's test file runs through `transport_suite!`.
 
 use bytes::Bytes;
-use std::{
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 use tessera_net::{Limits, NetEvent, PeerId, SecretKey, SendError, Transport};
 use tokio::time::timeout;
 
 /// Longer than anything here takes; a test that hangs fails instead.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A place in which nodes can be started and killed.
-pub trait World {
+pub(crate) trait World {
     type Node: Transport;
     /// Start the node of `seed`; the same seed has the same identity each time.
     async fn start(&mut self, seed: u8, limits: Limits) -> Node<Self::Node>;
@@ -20,54 +17,56 @@ pub trait World {
     async fn kill(&mut self, node: Node<Self::Node>);
 }
 
-pub struct Node<T> {
-    pub net: T,
-    pub address: SocketAddr,
-    pub seed: u8,
+pub(crate) struct Node<T> {
+    pub(crate) net: T,
+    pub(crate) address: SocketAddr,
+    pub(crate) seed: u8,
 }
 impl<T: Transport> Node<T> {
-    pub fn id(&self) -> PeerId {
+    pub(crate) fn id(&self) -> PeerId {
         self.net.local()
     }
-    pub fn meet<U: Transport>(&self, other: &Node<U>) {
+    pub(crate) fn meet<U: Transport>(&self, other: &Node<U>) {
         self.net.learn(other.id(), other.address);
         other.net.learn(self.id(), self.address);
     }
-    pub async fn next(&self) -> NetEvent {
+    pub(crate) async fn next(&self) -> NetEvent {
         timeout(PATIENCE, self.net.recv()).await.expect("an event in time").expect("an open transport")
     }
     /// The next frame, skipping other events.
-    pub async fn frame(&self) -> (PeerId, u8, Bytes) {
+    pub(crate) async fn frame(&self) -> (PeerId, u8, Bytes) {
         loop {
             if let NetEvent::Frame { from, channel, bytes } = self.next().await {
                 return (from, channel, bytes);
             }
         }
     }
-    pub async fn up(&self, peer: PeerId) {
+    pub(crate) async fn up(&self, peer: PeerId) {
         while self.next().await != NetEvent::Up(peer) {}
     }
-    pub async fn down(&self, peer: PeerId) {
+    pub(crate) async fn down(&self, peer: PeerId) {
         while !matches!(self.next().await, NetEvent::Down { peer: p, .. } if p == peer) {}
     }
-    pub fn send(&self, to: PeerId, channel: u8, bytes: impl Into<Bytes>) -> Result<(), SendError> {
+    pub(crate) fn send(&self, to: PeerId, channel: u8, bytes: impl Into<Bytes>) -> Result<(), SendError> {
         self.net.send(to, channel, bytes.into())
     }
 }
 
-pub fn id_of(seed: u8) -> PeerId {
+pub(crate) fn id_of(seed: u8) -> PeerId {
     SecretKey::from_seed([seed; 32]).public()
 }
 
-pub fn pattern(len: usize, salt: usize) -> Bytes {
+pub(crate) fn pattern(len: usize, salt: usize) -> Bytes {
     (0..len).map(|i| ((i * 31 + i / 251 + salt) % 253) as u8).collect()
 }
 
-pub async fn frames_of_every_size_arrive_both_ways<W: World>(world: &mut W) {
+pub(crate) async fn frames_of_every_size_arrive_both_ways<W: World>(world: &mut W) {
     let (a, b) = (world.start(1, Limits::default()).await, world.start(2, Limits::default()).await);
     a.meet(&b);
     for (from, to) in [(&a, &b), (&b, &a)] {
-        for (channel, len) in [0, 1, 32 * 1024, 32 * 1024 + 1, 256 * 1024, 256 * 1024 + 1, 5 << 20].into_iter().enumerate() {
+        for (channel, len) in
+            [0, 1, 32 * 1024, 32 * 1024 + 1, 256 * 1024, 256 * 1024 + 1, 5 << 20].into_iter().enumerate()
+        {
             let frame = pattern(len, channel);
             from.send(to.id(), channel as u8, frame.clone()).unwrap();
             let (sender, on, got) = to.frame().await;
@@ -81,7 +80,9 @@ pub async fn frames_of_every_size_arrive_both_ways<W: World>(world: &mut W) {
     assert!(stats.rtt.contains_key(&a.id()));
 }
 
-pub async fn many_frames_both_ways_at_once_arrive_once_and_small_ones_in_order<W: World>(world: &mut W) {
+pub(crate) async fn many_frames_both_ways_at_once_arrive_once_and_small_ones_in_order<W: World>(
+    world: &mut W,
+) {
     let (a, b) = (world.start(1, Limits::default()).await, world.start(2, Limits::default()).await);
     // Both dial at the same moment, with frames waiting.
     a.meet(&b);
@@ -111,7 +112,7 @@ pub async fn many_frames_both_ways_at_once_arrive_once_and_small_ones_in_order<W
     tokio::join!(collect(&a), collect(&b));
 }
 
-pub async fn many_peers_talk_at_once<W: World>(world: &mut W) {
+pub(crate) async fn many_peers_talk_at_once<W: World>(world: &mut W) {
     let mut nodes = Vec::new();
     for seed in 1..=6 {
         nodes.push(world.start(seed, Limits::default()).await);
@@ -135,7 +136,7 @@ pub async fn many_peers_talk_at_once<W: World>(world: &mut W) {
     }
 }
 
-pub async fn refused_frames_say_why<W: World>(world: &mut W) {
+pub(crate) async fn refused_frames_say_why<W: World>(world: &mut W) {
     let mut limits = Limits { outbox_bytes: 100_000, ..Limits::default() };
     limits.frames.channels.insert(3, 1000);
     let a = world.start(1, limits).await;
@@ -152,7 +153,7 @@ pub async fn refused_frames_say_why<W: World>(world: &mut W) {
     assert_eq!(a.send(b, 1, vec![0; 10]), Err(SendError::Closed));
 }
 
-pub async fn a_killed_peer_is_noticed_and_gets_its_frames_when_back<W: World>(world: &mut W) {
+pub(crate) async fn a_killed_peer_is_noticed_and_gets_its_frames_when_back<W: World>(world: &mut W) {
     let (a, b) = (world.start(1, Limits::default()).await, world.start(2, Limits::default()).await);
     a.meet(&b);
     a.up(b.id()).await;
@@ -173,10 +174,11 @@ pub async fn a_killed_peer_is_noticed_and_gets_its_frames_when_back<W: World>(wo
     assert_eq!(a.frame().await.1, 9);
 }
 
-pub async fn only_the_admitted_come_in<W: World>(world: &mut W) {
+pub(crate) async fn only_the_admitted_come_in<W: World>(world: &mut W) {
     let guest_only = Limits { admission: std::sync::Arc::new(|id| *id == id_of(2)), ..Limits::default() };
     let host = world.start(1, guest_only).await;
-    let (guest, stranger) = (world.start(2, Limits::default()).await, world.start(3, Limits::default()).await);
+    let (guest, stranger) =
+        (world.start(2, Limits::default()).await, world.start(3, Limits::default()).await);
     for node in [&guest, &stranger] {
         node.net.learn(host.id(), host.address);
         node.send(host.id(), 1, vec![node.seed]).unwrap();
@@ -195,11 +197,12 @@ pub async fn only_the_admitted_come_in<W: World>(world: &mut W) {
     assert_eq!(host.send(stranger.id(), 1, vec![0]), Err(SendError::Unknown { peer: stranger.id() }));
 }
 
-pub async fn a_dropped_peer_is_refused_for_a_while<W: World>(world: &mut W) {
+pub(crate) async fn a_dropped_peer_is_refused_for_a_while<W: World>(world: &mut W) {
     let short = Limits { refuse_for: Duration::from_secs(2), ..Limits::default() };
     let (a, b) = (world.start(1, short).await, world.start(2, Limits::default()).await);
     a.meet(&b);
     a.up(b.id()).await;
+    b.up(a.id()).await;
     a.net.drop_peer(b.id(), "wrong gradient");
     assert_eq!(a.send(b.id(), 1, vec![1]), Err(SendError::Unknown { peer: b.id() }));
     a.down(b.id()).await;
