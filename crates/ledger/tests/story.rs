@@ -1,0 +1,193 @@
+//! Follow one run from its creation to the use of its credits, with every amount checked.
+
+mod world;
+
+use tessera_canon::{Hash, List};
+use tessera_ledger::{TxError, action::*, keys, payword::Chain, query, record::*, session};
+use world::*;
+
+#[test]
+fn seats_are_filled_evenly_and_kept_for_life() {
+    let mut world = World::new(6, params());
+    world.seated_run(RUN, 2, 4);
+    let count = |world: &World, stage| query::seats_of_stage(world.get(), &RUN, stage).len();
+    assert_eq!((count(&world, 0), count(&world, 1)), (2, 2));
+    let before: Vec<_> =
+        (0..4).map(|i| query::member(world.get(), &RUN, &public(i)).unwrap().stage).collect();
+    // Silence, then anyone may lapse a seat; its holder comes back to the same stage.
+    world.blocks(6);
+    let stage = before[2].unwrap();
+    let seat = query::member(world.get(), &RUN, &public(2)).unwrap().seat.unwrap();
+    world.ok(5, LapseSeat { run: RUN, stage, seat });
+    assert_eq!(count(&world, stage), 1);
+    let cell = query::seat(world.get(), &RUN, stage, seat).unwrap();
+    assert_eq!(cell.state, SeatState::Lapsed);
+    world.ok(2, join(RUN, 77));
+    world.blocks(1);
+    let member = query::member(world.get(), &RUN, &public(2)).unwrap();
+    assert_eq!((member.state, member.stage), (MemberState::Seated, Some(stage)));
+    let seat = query::seat(world.get(), &RUN, stage, member.seat.unwrap()).unwrap();
+    assert_eq!(&*seat.endpoint, "127.0.0.1:4077");
+    world.ok(2, UpdateEndpoint { run: RUN, endpoint: "127.0.0.1:9".parse().unwrap() });
+    let seat = query::seat(world.get(), &RUN, stage, member.seat.unwrap()).unwrap();
+    assert_eq!((&*seat.endpoint, seat.heard), ("127.0.0.1:9", world.height));
+}
+
+#[test]
+fn designers_who_do_too_little_lose_bond_and_shares() {
+    let mut world = World::new(4, params());
+    let mut create = create_run(RUN, 2, 4);
+    create.exclusive_blocks = 10;
+    let start = world.balance(0);
+    world.ok(0, create);
+    for i in 0..4 {
+        world.ok(i, join(RUN, i));
+    }
+    world.blocks(1);
+    // One stage of two reports: less than the least work when the deadline comes.
+    let (sender, report) = world.full_report(RUN, 0, None).unwrap();
+    world.ok(sender, report);
+    world.blocks(12);
+    let run = query::run(world.get(), &RUN).unwrap();
+    // 12 x 10 wu of a least 180.
+    assert_eq!((run.state, run.f_designer, run.bond), (RunState::Aborted, 120, 0));
+    let credits = query::credits(world.get(), &RUN).unwrap();
+    assert_eq!((credits.pending, credits.active, credits.voided), (0, 0, 120 * 65536));
+    assert_eq!(query::globals(world.get()).unwrap().fund, 1_000_000);
+    assert!(world.balance(0) < start - 1_000_000);
+}
+
+#[test]
+fn a_run_is_trained_owned_sold_and_used() {
+    let mut world = World::new(8, params());
+    let start = world.balance(0);
+    world.seated_run(RUN, 2, 4);
+    world.close_window(RUN, 10_000_000);
+    let run = query::run(world.get(), &RUN).unwrap();
+    assert_eq!((run.state, run.window, run.f_done, run.f_designer), (RunState::Open, 1, 360, 360));
+    assert_eq!(run.weight, 59578); // 10/11 of 65536
+    for loss in [8_000_000, 9_000_000, 5_500_000] {
+        world.close_window(RUN, loss);
+    }
+    let run = query::run(world.get(), &RUN).unwrap();
+    // The third window's worse loss did not raise the weight.
+    assert_eq!((run.state, run.loss_min, run.weight, run.bond), (RunState::Serving, 5_500_000, 32768, 0));
+    let weights: Vec<u32> = (0..4).map(|w| query::window(world.get(), &RUN, w).unwrap().weight).collect();
+    assert_eq!(weights, [65536, 59578, 47662, 47662]);
+    world.blocks(12);
+    let credits = query::credits(world.get(), &RUN).unwrap();
+    let made: u128 = weights.iter().map(|w| u128::from(*w) * 360).sum();
+    assert_eq!((credits.active, credits.pending, credits.total, credits.pool), (made, 0, 10_000, 0));
+    // Stage 1 costs twice stage 0; each stage has two seats that share evenly.
+    for i in 0..4 {
+        let stage = query::member(world.get(), &RUN, &public(i)).unwrap().stage.unwrap();
+        let owner = query::owner(world.get(), &RUN, &public(i)).unwrap();
+        assert_eq!(owner.shares, made * u128::from(stage + 1) / 6);
+        let due = query::due_credits(world.get(), &RUN, &public(i));
+        assert_eq!(due, if stage == 0 { 1666 } else { 3333 });
+        assert_eq!(query::holdings_of(world.get(), &public(i)).len(), 1);
+    }
+    assert!(world.balance(0) > start - 10 * 500_000, "the bond came back");
+
+    // A sale: owner 0 claims, offers all, user 6 buys 100 at 50 nano-U each.
+    world.ok(0, ClaimCredits { run: RUN, to: owner(0) });
+    let note = query::notes_of(world.get(), &public(0)).remove(0);
+    let offer = world.ok(0, PostOffer { note: note.id, price: 50 }).tx;
+    assert_eq!(query::offers_of(world.get(), &RUN).len(), 1);
+    let (seller, buyer) = (world.balance(0), world.balance(6));
+    world.ok(6, BuyOffer { offer, cu: 100, max_price: 50, to: owner(6) });
+    assert_eq!(world.balance(0), seller + 5000);
+    assert_eq!(world.balance(6), buyer - 5000 - 500_000);
+    world.ok(0, CancelOffer { offer });
+    let rest = query::notes_of(world.get(), &public(0)).remove(0);
+    assert_eq!(rest.cu, note.cu - 100);
+    assert!(query::offers_of(world.get(), &RUN).is_empty());
+
+    // A session: lock 100, use 30.
+    let bought = query::notes_of(world.get(), &public(6)).remove(0);
+    let chain = Chain::new([5; 32], 100);
+    let order = world.order(6, vec![bought.id], &chain);
+    let id = order.id();
+    let before = world.balance(6);
+    world.ok(6, LockNotes { order: order.clone(), owners: List::default() });
+    assert_eq!(world.balance(6), before - 100_000 - 500_000);
+    let lock = query::lock(world.get(), &id).unwrap();
+    let seats: Vec<_> = query::seats_of_stage(world.get(), &RUN, 0).iter().map(|s| s.account).collect();
+    let escrow = query::escrow(world.get(), &id).unwrap();
+    assert_eq!(session::expected_home(&escrow.beacon, &escrow.first_note, 0, &seats), Some(lock.home));
+    // The double spend is refused by name.
+    let mut again = order.clone();
+    again.salt += 1;
+    let refused = world.run(6, LockNotes { order: again, owners: List::default() });
+    assert_eq!(refused.error, Some(TxError::Locked { note: bought.id, order: id }));
+
+    let home = world.index_of(&lock.home);
+    let mut hosts: Vec<FeeShare> = vec![FeeShare { host: lock.home, amount: 10_000 }];
+    let other = query::seats_of_stage(world.get(), &RUN, 1).remove(0).account;
+    hosts.push(FeeShare { host: other, amount: 15_000 });
+    hosts.sort_by_key(|share| share.host);
+    world.ok(
+        home,
+        SettleSession { order: id, chunks: 29, payword: chain.word(29).unwrap(), hosts: list(hosts.clone()) },
+    );
+    world.ok(
+        home,
+        RaiseSettle { order: id, chunks: 30, payword: chain.word(30).unwrap(), hosts: list(hosts) },
+    );
+    let (home_before, user_before) = (world.balance(home), world.balance(6));
+    world.blocks(8);
+    assert_eq!(query::lock(world.get(), &id).unwrap().state, LockState::Final);
+    assert_eq!(world.balance(home), home_before + 10_000);
+    assert_eq!(world.balance(6), user_before + 75_000);
+    let notes = query::notes_of(world.get(), &public(6));
+    assert_eq!(notes.iter().map(|n| n.cu).collect::<Vec<_>>(), [70]);
+    assert_eq!(notes[0].id, keys::note_id(&id, 0));
+    assert_eq!(query::note(world.get(), &bought.id).unwrap().state, NoteState::Spent);
+    let refused = world.run(6, PostOffer { note: bought.id, price: 1 });
+    assert_eq!(refused.error, Some(TxError::Spent { note: bought.id, by: id }));
+    // The 30 used credits went back to the owners: 5 or 10 each, with what their fractions add.
+    let due: u64 = (0..4).map(|i| query::due_credits(world.get(), &RUN, &public(i))).sum();
+    let credits = query::credits(world.get(), &RUN).unwrap();
+    assert_eq!(credits.owner_in, 10_030);
+    assert!((3 * 1666 + 30..=8_370).contains(&due), "{due}");
+}
+
+#[test]
+fn an_unused_lock_runs_out_for_its_fee() {
+    let mut world = World::serving_run(6);
+    let note = world.note_for(5, 10);
+    let order = world.order(5, vec![note], &Chain::new([1; 32], 10));
+    let before = world.balance(5);
+    world.ok(5, LockNotes { order: order.clone(), owners: List::default() });
+    world.blocks(20);
+    assert_eq!(query::lock(world.get(), &order.id()).unwrap().state, LockState::Expired);
+    assert_eq!(world.balance(5), before - 500_000);
+    assert_eq!(query::notes_of(world.get(), &public(5))[0].cu, 9);
+}
+
+#[test]
+fn notes_of_several_owners_are_merged_with_their_signatures() {
+    let mut world = World::serving_run(7);
+    let (a, b) = (world.note_for(5, 10), world.note_for(6, 20));
+    let reshaping = Reshaping {
+        network: world.network,
+        inputs: list(vec![a, b]),
+        outputs: list(vec![NoteOutput { owner: owner(1), cu: 30 }]),
+    };
+    let proofs = vec![proof(5, RESHAPE, &reshaping), proof(6, RESHAPE, &reshaping)];
+    world.ok(1, Reshape { reshaping, owners: list(proofs) });
+    assert!(query::notes_of(world.get(), &public(5)).is_empty());
+    assert!(query::notes_of(world.get(), &public(1)).iter().any(|note| note.cu == 30));
+}
+
+#[test]
+fn moved_shares_earn_from_then_on() {
+    let mut world = World::serving_run(6);
+    let shares = query::owner(world.get(), &RUN, &public(1)).unwrap().shares;
+    let due = query::due_credits(world.get(), &RUN, &public(1));
+    world.ok(1, TransferShares { run: RUN, to: public(5), amount: shares });
+    assert_eq!(query::due_credits(world.get(), &RUN, &public(1)), due);
+    assert_eq!(query::due_credits(world.get(), &RUN, &public(5)), 0);
+    assert_eq!(query::owner(world.get(), &RUN, &public(5)).unwrap().shares, shares);
+    assert_ne!(world.state.root(), Hash::ZERO);
+}
