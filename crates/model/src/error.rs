@@ -20,10 +20,14 @@ pub enum ModelError {
     #[error("stage {stage}: {what} has {got} values, expected {expected}")]
     Size { stage: u16, what: &'static str, expected: String, got: usize },
     /// A NaN or infinity: the unit of work is void.
-    #[error("stage {stage}: {what} holds a NaN or an infinity, so the unit is void; the sender's values or the state are bad")]
+    #[error(
+        "stage {stage}: {what} holds a NaN or an infinity, so the unit is void; the sender's values or the state are bad"
+    )]
     NotFinite { stage: u16, what: &'static str },
     /// Two gradient sums, or a sum and a state, that do not belong together.
-    #[error("gradient sum: {what} is {got}, expected {expected}; sums belong to one stage, step and set of exponents")]
+    #[error(
+        "gradient sum: {what} is {got}, expected {expected}; sums belong to one stage, step and set of exponents"
+    )]
     SumMismatch { what: &'static str, expected: String, got: String },
     /// A sum with too many or too few microbatches.
     #[error("gradient sum holds {got} microbatches, expected {expected}")]
@@ -32,13 +36,19 @@ pub enum ModelError {
     #[error("cannot decode {what}: expected {expected}, got {got}")]
     Decode { what: &'static str, expected: String, got: String },
     /// A stored state whose contents do not have the root it claims.
-    #[error("stored state is corrupt: its root is {got}, it claims {expected}; fetch the state from a replica")]
+    #[error(
+        "stored state is corrupt: its root is {got}, it claims {expected}; fetch the state from a replica"
+    )]
     Corrupt { expected: Hash, got: Hash },
     /// The cache is full.
-    #[error("key-value cache: {held} positions held and {more} more asked for, the run's sequences have {limit}; start a new session")]
+    #[error(
+        "key-value cache: {held} positions held and {more} more asked for, the run's sequences have {limit}; start a new session"
+    )]
     CacheFull { held: usize, more: usize, limit: usize },
     /// A cache of another stage or run shape.
-    #[error("key-value cache has {got} attention sub-layers, this stage has {expected}; use the cache made for it")]
+    #[error(
+        "key-value cache has {got} attention sub-layers, this stage has {expected}; use the cache made for it"
+    )]
     WrongCache { expected: usize, got: usize },
     /// The disk failed.
     #[error("{action} {path}: {cause}")]

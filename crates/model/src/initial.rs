@@ -52,7 +52,11 @@ mod tests {
                 _ => 0.02,
             };
             assert!((square.sqrt() / expected - 1.0).abs() < 0.02, "{}: {}", tensor.name, square.sqrt());
-            assert!(tensor.role == Role::Gain || mean.abs() < 0.02 * expected * 4.0, "{}: {mean}", tensor.name);
+            assert!(
+                tensor.role == Role::Gain || mean.abs() < 0.02 * expected * 4.0,
+                "{}: {mean}",
+                tensor.name
+            );
             let renamed = TensorPlan { name: format!("{}x", tensor.name), ..tensor.clone() };
             assert!(tensor.role == Role::Gain || values(&spec, &id, &renamed) != weights);
             assert_eq!(values(&spec, &id, &tensor), weights);

@@ -14,7 +14,13 @@ use crate::{
 use tessera_arith::{ArithError, Mat, MatMut, Store, attention, elementwise, gemm, norm, rope, swiglu};
 
 /// `y (+)= x W^T` with `x` `[rows, inner]`, `w` `[outer, inner]`, `y` `[rows, outer]`.
-pub(crate) fn linear(x: &[f32], w: &[f32], inner: usize, y: &mut [f32], store: Store) -> Result<(), ArithError> {
+pub(crate) fn linear(
+    x: &[f32],
+    w: &[f32],
+    inner: usize,
+    y: &mut [f32],
+    store: Store,
+) -> Result<(), ArithError> {
     let (rows, outer) = (x.len() / inner, w.len() / inner);
     gemm(MatMut::new(y, rows, outer)?, Mat::new(x, rows, inner)?, Mat::new(w, outer, inner)?.t(), store)
 }
@@ -39,7 +45,12 @@ pub(crate) fn linear_weight_gradient(
     dw: &mut [f32],
 ) -> Result<(), ArithError> {
     let (rows, outer) = (x.len() / inner, dw.len() / inner);
-    gemm(MatMut::new(dw, outer, inner)?, Mat::new(dy, rows, outer)?.t(), Mat::new(x, rows, inner)?, Store::Set)
+    gemm(
+        MatMut::new(dw, outer, inner)?,
+        Mat::new(dy, rows, outer)?.t(),
+        Mat::new(x, rows, inner)?,
+        Store::Set,
+    )
 }
 
 /// What the backward pass of a sub-layer needs from its forward pass.
@@ -185,7 +196,8 @@ impl Layer<'_> {
         let (d, ff) = (self.d(), self.model.d_ff as usize);
         let rows = x.len() / d;
         let (normed, inv_rms) = self.normed(x)?;
-        let (mut gate, mut up, mut inner) = (vec![0.0; rows * ff], vec![0.0; rows * ff], vec![0.0; rows * ff]);
+        let (mut gate, mut up, mut inner) =
+            (vec![0.0; rows * ff], vec![0.0; rows * ff], vec![0.0; rows * ff]);
         linear(&normed, &self.weights[1], d, &mut gate, Store::Set)?;
         linear(&normed, &self.weights[2], d, &mut up, Store::Set)?;
         swiglu::forward(&gate, &up, &mut inner)?;
@@ -234,10 +246,22 @@ impl Layer<'_> {
             let (rotated_dq, rotated_dk) = (dq.clone(), dk.clone());
             let (q_gain, k_gain) = (&self.weights[5], &self.weights[6]);
             norm::rms_backward(
-                &tape.q_raw, q_gain, &tape.q_inv_rms, &rotated_dq, &mut dq, &mut gradients[5], Store::Set,
+                &tape.q_raw,
+                q_gain,
+                &tape.q_inv_rms,
+                &rotated_dq,
+                &mut dq,
+                &mut gradients[5],
+                Store::Set,
             )?;
             norm::rms_backward(
-                &tape.k_raw, k_gain, &tape.k_inv_rms, &rotated_dk, &mut dk, &mut gradients[6], Store::Set,
+                &tape.k_raw,
+                k_gain,
+                &tape.k_inv_rms,
+                &rotated_dk,
+                &mut dk,
+                &mut gradients[6],
+                Store::Set,
             )?;
         }
         // The mixed buffer's gradient is no longer needed: reuse it for the gradient of the normed input.
