@@ -211,3 +211,66 @@ impl Reassembly {
         self.0.values().any(|partial| partial.progress < limit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use tokio::sync::Semaphore;
+
+    fn permit() -> OwnedSemaphorePermit {
+        Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn headers_survive_and_hostile_ones_are_judged(bytes: [u8; CHUNK_HEADER], small: [u8; SMALL_HEADER]) {
+            let limits = FrameLimits { default: 1 << 30, ..FrameLimits::default() };
+            if let Ok(header) = ChunkHeader::parse(&bytes, &limits) {
+                prop_assert_eq!(header.encode(), bytes);
+                prop_assert!(header.range().end <= header.total && header.total <= 1 << 30);
+            }
+            if let Ok(header) = SmallHeader::parse(&small, &limits) {
+                prop_assert_eq!(header.encode(), small);
+                prop_assert!(header.len <= SMALL_FRAME);
+            }
+        }
+
+        #[test]
+        fn pieces_in_any_order_make_the_frame(total in SMALL_FRAME + 1..5 * CHUNK, order in Just((0..5usize).collect::<Vec<_>>()).prop_shuffle()) {
+            let frame: Vec<u8> = (0..total).map(|i| (i % 251) as u8).collect();
+            let mut reassembly = Reassembly::default();
+            let mut whole = None;
+            for index in order.into_iter().filter(|index| *index < pieces(total)) {
+                prop_assert!(whole.is_none());
+                let header = ChunkHeader { channel: 4, id: 9, total, index };
+                if !reassembly.has(9) {
+                    reassembly.open(Duration::ZERO, &header, permit());
+                }
+                reassembly.begin(&header).unwrap();
+                prop_assert!(reassembly.begin(&header).is_err(), "no piece twice");
+                let other = ChunkHeader { total: total + 1, ..header };
+                prop_assert!(reassembly.begin(&other).is_err(), "no other length");
+                whole = reassembly.fill(Duration::ZERO, 9, header.range().start, &frame[header.range()]).unwrap();
+            }
+            prop_assert_eq!(&whole.unwrap().bytes[..], &frame[..]);
+        }
+    }
+
+    #[test]
+    fn limits_hold_before_anything_is_allocated() {
+        let mut limits = FrameLimits::default();
+        limits.channels.insert(2, 100_000);
+        let header = ChunkHeader { channel: 2, id: 1, total: 100_001, index: 0 };
+        let fault = ChunkHeader::parse(&header.encode(), &limits).unwrap_err();
+        assert_eq!(fault, Fault::TooBig { channel: 2, got: 100_001, max: 100_000 });
+        let fits = ChunkHeader { total: 100_000, index: 1, ..header };
+        assert_eq!(ChunkHeader::parse(&fits.encode(), &limits).unwrap_err().reason(), "malformed");
+        let mut reassembly = Reassembly::default();
+        let header = ChunkHeader { total: 100_000, ..header };
+        reassembly.open(Duration::from_secs(1), &header, permit());
+        assert!(reassembly.fill(Duration::from_secs(2), 1, 99_999, &[1, 2]).is_err());
+        assert!(!reassembly.stale(Duration::from_secs(1)) && reassembly.stale(Duration::from_secs(2)));
+    }
+}

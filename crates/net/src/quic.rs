@@ -102,6 +102,8 @@ pub(crate) struct Core {
     // Not bounded by itself: every item holds budget of its peer.
     events: mpsc::UnboundedSender<Item>,
     closed: watch::Sender<bool>,
+    /// `learn` may be called from outside the runtime.
+    runtime: tokio::runtime::Handle,
 }
 
 /// One remote identity.
@@ -193,7 +195,7 @@ impl Core {
             offers,
         });
         peers.insert(id, peer.clone());
-        tokio::spawn(Actor::new(self.clone(), peer.clone()).run(inbound));
+        self.runtime.spawn(Actor::new(self.clone(), peer.clone()).run(inbound));
         Some(peer)
     }
     /// Exchange hellos on a fresh connection.
@@ -561,6 +563,7 @@ impl QuicTransport {
             refused: Mutex::default(),
             events,
             closed: watch::Sender::new(false),
+            runtime: tokio::runtime::Handle::current(),
         });
         let accept = tokio::spawn(core.clone().accept());
         Ok(Self { core, events: tokio::sync::Mutex::new(receiver), accept })

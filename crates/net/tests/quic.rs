@@ -31,7 +31,6 @@ impl Transport for Killable {
         self.net.recv().await
     }
     fn learn(&self, peer: PeerId, addr: SocketAddr) {
-        let _inside = self.runtime.as_ref().map(Runtime::enter);
         self.net.learn(peer, addr);
     }
     fn drop_peer(&self, peer: PeerId, reason: &str) {
@@ -193,4 +192,35 @@ async fn a_frame_that_never_ends_is_dropped() {
     stream.extend(300_000u32.to_be_bytes());
     stream.extend([0, 0, 0, 1, 2, 3]);
     attack(vec![HELLO.to_vec(), stream], "incomplete").await;
+}
+
+#[tokio::test]
+async fn silent_streams_block_nobody_and_end() {
+    // QUIC itself lets a peer open 64 at once and no more.
+    let streams = std::iter::once(HELLO.to_vec()).chain((0..60).map(|_| vec![2, 0])).collect();
+    attack(streams, "incomplete").await;
+}
+
+#[tokio::test]
+async fn a_flood_of_opened_frames_stays_in_budget() {
+    // Sixty frames of 16 MiB are begun; the budget of 64 MiB admits three, the rest wait and nothing is allocated.
+    let streams = std::iter::once(HELLO.to_vec())
+        .chain((1..=60u64).map(|id| {
+            let mut stream = vec![2, 0];
+            stream.extend(id.to_be_bytes());
+            stream.extend((16u32 << 20).to_be_bytes());
+            stream.extend([0, 0, 0, 1]);
+            stream
+        }))
+        .collect();
+    let before = peak_bytes();
+    attack(streams, "incomplete").await;
+    assert!(peak_bytes().saturating_sub(before) < 300 << 20, "the peak is counted by the kernel");
+}
+
+/// Peak of the resident memory, bytes; 0 where the system does not tell.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) * 1024
 }
