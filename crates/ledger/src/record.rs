@@ -446,3 +446,79 @@ records! {
     30 => Note, 31 => Offer, 32 => Lock, 33 => Escrow, 34 => LockedNotes, 35 => Settlement, 36 => FeeShares,
     50 => ListLength, 51 => ListSlot, 52 => ListPosition,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{action::Blend, cell::Cell};
+
+    /// Records whose size varies, at their largest; the others have one size each and are packed in every test.
+    #[test]
+    fn the_largest_records_fit_their_cells() {
+        let (hash, key) = (Hash([255; 32]), PublicKey([255; 32]));
+        let endpoint = Endpoint::new("9".repeat(64)).expect("64 bytes are allowed");
+        let share = FeeShare { host: key, amount: u128::MAX };
+        let largest: Vec<Record> = vec![
+            Validator { index: u32::MAX, key, endpoint: endpoint.clone() }.into(),
+            RunTerms {
+                run: hash,
+                creator: key,
+                stages: 1,
+                seats: 1,
+                microbatches: 1,
+                steps: 1,
+                window_steps: 1,
+                f_star: 1,
+                f_min: 1,
+                f_exclusive: 1,
+                exclusive_windows: 1,
+                exclusive_until: 1,
+                rule: RiskRule::Blend(Blend { percent: 1, half_life_percent: 1 }),
+                loss_0: 1,
+                bond: 1,
+                price: ChunkPrice { prompt_tokens: 1, generated_tokens: 1 },
+                supply: 1,
+                supply_epochs: 1,
+                designers: 1,
+                created: 1,
+            }
+            .into(),
+            Seat {
+                run: hash,
+                stage: 1,
+                seat: 1,
+                account: key,
+                endpoint: endpoint.clone(),
+                state: SeatState::Active,
+                since: 1,
+                heard: 1,
+            }
+            .into(),
+            Member {
+                run: hash,
+                account: key,
+                state: MemberState::Seated,
+                stage: Some(1),
+                seat: Some(1),
+                endpoint,
+                asked: 1,
+            }
+            .into(),
+            LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
+            FeeShares { shares: List::new(vec![share; 5]).expect("five fit") }.into(),
+        ];
+        for record in largest {
+            assert_eq!(Cell::pack(&record).unpack(), Some(record));
+        }
+    }
+
+    #[test]
+    fn a_cell_that_was_not_packed_does_not_unpack() {
+        let cell = Cell::pack(&Globals { issued: 1, burned: 2, fund: 3 }.into());
+        for at in [0, 1, 2, 60, 255] {
+            let mut bytes = cell.0;
+            bytes[at] ^= 0x80;
+            assert_eq!(Cell(bytes).unpack(), None, "byte {at}");
+        }
+    }
+}

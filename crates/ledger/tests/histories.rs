@@ -5,14 +5,8 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 use tessera_canon::{Domain, Hash, Prf};
 use tessera_ledger::{
-    Action, BlockSession, Event, MemState, SignedTx,
-    action::*,
-    block::Need,
-    genesis::Params,
-    keys,
-    payword::Chain,
-    query,
-    record::*,
+    Action, BlockSession, Event, MemState, SignedTx, action::*, block::Need, genesis::Params, keys,
+    payword::Chain, query, record::*,
 };
 use world::*;
 
@@ -144,7 +138,8 @@ impl History {
             1..5 => payer,
             _ => self.world.index_of(&lock.home),
         };
-        let chunks = 1 + self.below(u64::from(lock.cu) + u64::from(self.chance(5))) as u32;
+        let bound = u64::from(lock.cu) + u64::from(self.chance(5));
+        let chunks = 1 + self.below(bound) as u32;
         let word = if self.chance(5) { Hash::ZERO } else { chain.word(chunks).unwrap_or_default() };
         let escrow = query::escrow(self.world.get(), &order)?;
         let extra = if self.chance(5) { 8 } else { 1 };
@@ -161,7 +156,8 @@ impl History {
         let (who, note) = self.note()?;
         let cut = self.below(note.cu + 1);
         let (a, b) = (self.account(), self.account());
-        let mut outputs = vec![NoteOutput { owner: owner(a), cu: cut }, NoteOutput { owner: owner(b), cu: note.cu - cut }];
+        let mut outputs =
+            vec![NoteOutput { owner: owner(a), cu: cut }, NoteOutput { owner: owner(b), cu: note.cu - cut }];
         if !self.chance(5) {
             outputs.retain(|output| output.cu > 0);
         }
@@ -212,7 +208,14 @@ impl History {
             31 | 32 => {
                 let orders = self.orders.clone();
                 let order = self.pick(&orders)?.0;
-                (who, if self.chance(50) { ExpireLock { order }.into() } else { FinalizeSession { order }.into() })
+                (
+                    who,
+                    if self.chance(50) {
+                        ExpireLock { order }.into()
+                    } else {
+                        FinalizeSession { order }.into()
+                    },
+                )
             }
             33..35 => {
                 let (who, note) = self.note()?;
@@ -240,9 +243,8 @@ impl History {
         let count = 1 + self.below(20);
         let mut txs = Vec::new();
         while txs.len() < count as usize {
-            let (sender, action) = self.action().unwrap_or_else(|| {
-                (0, Transfer { to: public(1), amount: 1 }.into())
-            });
+            let (sender, action) =
+                self.action().unwrap_or_else(|| (0, Transfer { to: public(1), amount: 1 }.into()));
             let mut tx = self.world.tx(sender, action);
             if self.chance(1) {
                 match self.below(3) {
@@ -319,7 +321,12 @@ fn the_same_seed_gives_the_same_state() {
 }
 
 /// Run a block, handing over at most `at_once` of the needed keys at a time.
-fn run_starved(state: &MemState, world: &World, txs: &[SignedTx], at_once: usize) -> (tessera_ledger::Outcome, usize) {
+fn run_starved(
+    state: &MemState,
+    world: &World,
+    txs: &[SignedTx],
+    at_once: usize,
+) -> (tessera_ledger::Outcome, usize) {
     fn drive<T>(
         state: &MemState,
         session: &mut BlockSession,
