@@ -1,0 +1,66 @@
+//! Keep the last states of a stage where a crash cannot take them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use tessera_wire::training::StepRecord;
+
+/// A state as it was saved.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// Steps closed.
+    pub progress: u64,
+    /// The canonical bytes of the state ([`tessera_model::StageState::to_bytes`]).
+    pub state: Vec<u8>,
+    /// What is on record of the steps that a report may still need.
+    pub records: Vec<StepRecord>,
+}
+
+/// A store failed; nothing that was saved before is lost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    #[error("could not save the state of step {progress}: {reason}; training waits and tries again")]
+    Save { progress: u64, reason: String },
+    #[error("could not read a saved state: {reason}")]
+    Load { reason: String },
+}
+
+/// Durable storage of stage states. `save` returns only once the state survives a crash, and keeps at least
+/// the two newest.
+pub trait StateStore: Send {
+    /// Keep `saved`.
+    fn save(&mut self, saved: &Saved) -> Result<(), StoreError>;
+    /// The state with this progress, or the newest intact one. A damaged one counts as absent and is reported
+    /// by [`StateStore::damaged`].
+    fn load(&mut self, progress: Option<u64>) -> Result<Option<Saved>, StoreError>;
+    /// Descriptions of damaged states found so far, for the operator.
+    fn damaged(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A store in memory that outlives the worker that uses it: what a simulated disk is.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<BTreeMap<u64, Saved>>>);
+
+impl StateStore for MemoryStore {
+    fn save(&mut self, saved: &Saved) -> Result<(), StoreError> {
+        let mut kept = self
+            .0
+            .lock()
+            .map_err(|e| StoreError::Save { progress: saved.progress, reason: e.to_string() })?;
+        kept.insert(saved.progress, saved.clone());
+        while kept.len() > 2 {
+            kept.pop_first();
+        }
+        Ok(())
+    }
+    fn load(&mut self, progress: Option<u64>) -> Result<Option<Saved>, StoreError> {
+        let kept = self.0.lock().map_err(|e| StoreError::Load { reason: e.to_string() })?;
+        Ok(match progress {
+            Some(p) => kept.get(&p).cloned(),
+            None => kept.values().next_back().cloned(),
+        })
+    }
+}

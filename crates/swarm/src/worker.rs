@@ -1,0 +1,479 @@
+//! Do the arithmetic of a seat: the jobs a [`Trainer`](crate::Trainer) orders, one after the other.
+//!
+//! The worker owns the stage's state, its gradient sum and its store. It knows no peers. It is synchronous and
+//! deterministic, so a simulator runs it inline and a node runs it on a thread of its own.
+
+use crate::{Saved, Shape, StateStore, StoreError, UnitSet};
+use std::sync::Arc;
+use tessera_canon::{Hash, digest_bytes};
+use tessera_model::{
+    Dataset, GradSum, Microbatch, ModelError, RunSpec, Sign, StageInput, StageState, StageTarget,
+    StageWeights, Workspace,
+};
+use tessera_wire::{
+    Tensor, TensorError,
+    training::{PIECE, PIECE_BYTES, StateManifest, StepRecord},
+};
+
+/// Work for a seat's arithmetic.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Read the newest state from the store, or make the first one.
+    Load,
+    /// Activations of a unit; `input` is `None` at stage 0, where it comes from the data.
+    Forward { step: u64, unit: u32, input: Option<Tensor> },
+    /// Gradient of a unit; `output_gradient` is `None` in the last stage, where the labels take its place.
+    Backward {
+        step: u64,
+        unit: u32,
+        input: Option<Tensor>,
+        output_gradient: Option<Tensor>,
+        accumulate: bool,
+    },
+    /// Loss of a probe, last stage only.
+    Measure { step: u64, unit: u32, input: Option<Tensor> },
+    /// The gradient sum over `units`; `extra` are units in the sum that must be taken out: (unit, input, gradient).
+    Sum { step: u64, units: UnitSet, extra: Vec<(u32, Option<Tensor>, Option<Tensor>)> },
+    /// Close a step: own sum over `units` plus the others' sums; optimizer; save.
+    Close {
+        record: StepRecord,
+        units: UnitSet,
+        extra: Vec<(u32, Option<Tensor>, Option<Tensor>)>,
+        others: Vec<bytes::Bytes>,
+        keep: Vec<StepRecord>,
+    },
+    /// Try again to save what could not be saved.
+    Save,
+    /// Cut the present state into pieces for a replica.
+    Export,
+    /// Replace the state by a downloaded one.
+    Install { progress: u64, state_root: Hash, pieces: Vec<bytes::Bytes>, records: Vec<StepRecord> },
+}
+
+/// What a job gave.
+#[derive(Clone, Debug)]
+pub enum JobResult {
+    Loaded {
+        progress: u64,
+        state_root: Hash,
+        records: Vec<StepRecord>,
+        damaged: Vec<String>,
+    },
+    Forwarded {
+        step: u64,
+        unit: u32,
+        tensor: Tensor,
+    },
+    /// `tensor` is `None` at stage 0. `loss`: mean training loss in micro-nats, last stage only.
+    Backwarded {
+        step: u64,
+        unit: u32,
+        tensor: Option<Tensor>,
+        accumulated: bool,
+        loss: Option<u64>,
+    },
+    Measured {
+        step: u64,
+        unit: u32,
+        loss: u64,
+    },
+    Summed {
+        step: u64,
+        units: UnitSet,
+        sum: bytes::Bytes,
+    },
+    /// `saved` is false when the disk refused: the step is computed but must not be announced yet.
+    Closed {
+        progress: u64,
+        state_root: Hash,
+        saved: Result<(), StoreError>,
+    },
+    Saved(Result<(), StoreError>),
+    Exported {
+        manifest: StateManifest,
+        pieces: Vec<bytes::Bytes>,
+    },
+    Installed {
+        progress: u64,
+        state_root: Hash,
+    },
+    /// The job could not be done.
+    Failed {
+        job: &'static str,
+        unit: Option<(u64, u32)>,
+        error: WorkerError,
+    },
+}
+
+/// Why a job could not be done.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error("{0}")]
+    Model(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("no state of step {step} is kept here; this seat is at step {progress}")]
+    NoState { step: u64, progress: u64 },
+    #[error("this stage needs the run's data, which was not loaded")]
+    NoData,
+    #[error("the downloaded state has root {got}, its manifest promised {expected}")]
+    WrongRoot { expected: Hash, got: Hash },
+}
+
+impl WorkerError {
+    /// Whether whoever sent the unit's tensor is to blame.
+    pub fn is_senders_fault(&self) -> bool {
+        matches!(self, Self::Tensor(_))
+    }
+}
+impl From<ModelError> for WorkerError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(error.to_string())
+    }
+}
+
+/// The arithmetic of one seat.
+pub struct Worker {
+    spec: Arc<RunSpec>,
+    shape: Shape,
+    stage: u16,
+    data: Option<Arc<Dataset>>,
+    store: Box<dyn StateStore>,
+    state: StageState,
+    progress: u64,
+    earlier: Option<(u64, StageWeights)>,
+    sum: GradSum,
+    workspace: Workspace,
+    unsaved: Option<Saved>,
+}
+
+impl Worker {
+    /// A worker for `stage` of the run; the first and the last stage need the data.
+    pub fn new(
+        spec: Arc<RunSpec>,
+        stage: u16,
+        data: Option<Arc<Dataset>>,
+        store: Box<dyn StateStore>,
+    ) -> Result<Self, WorkerError> {
+        let state = StageState::init(&spec, stage)?;
+        Ok(Self {
+            shape: Shape::of(&spec),
+            stage,
+            data,
+            store,
+            sum: GradSum::zero(state.weights()),
+            state,
+            progress: 0,
+            earlier: None,
+            workspace: Workspace::new(&spec)?,
+            unsaved: None,
+            spec,
+        })
+    }
+
+    /// The state as it stands, for serving and inspection.
+    pub fn state(&self) -> &StageState {
+        &self.state
+    }
+
+    /// Do `job`.
+    pub fn execute(&mut self, job: Job) -> JobResult {
+        let (name, unit) = describe(&job);
+        self.attempt(job).unwrap_or_else(|error| JobResult::Failed { job: name, unit, error })
+    }
+
+    fn attempt(&mut self, job: Job) -> Result<JobResult, WorkerError> {
+        match job {
+            Job::Load => self.load(),
+            Job::Forward { step, unit, input } => {
+                let input = self.input(step, unit, input)?;
+                self.fetch_version(step)?;
+                let weights = weights_at(&self.state, &self.earlier, self.progress, step)?;
+                let y = weights.forward(input.as_stage_input(), &mut self.workspace)?;
+                Ok(JobResult::Forwarded {
+                    step,
+                    unit,
+                    tensor: Tensor::from_f32(&y, self.shape.rows, self.shape.width)?,
+                })
+            }
+            Job::Backward { step, unit, input, output_gradient, accumulate } => {
+                let (tensor, loss) = self.backward(step, unit, input, output_gradient, accumulate)?;
+                Ok(JobResult::Backwarded { step, unit, tensor, accumulated: accumulate, loss })
+            }
+            Job::Measure { step, unit, input } => {
+                let input = self.input(step, unit, input)?;
+                let labels = self.tokens(step, unit)?.labels;
+                self.fetch_version(step)?;
+                let weights = weights_at(&self.state, &self.earlier, self.progress, step)?;
+                let losses = weights.evaluate(input.as_stage_input(), &labels, &mut self.workspace)?;
+                Ok(JobResult::Measured { step, unit, loss: mean_micro_nats(&losses) })
+            }
+            Job::Sum { step, units, extra } => {
+                self.must_be_at(step)?;
+                let sum = self.sum_without(&extra, step)?;
+                Ok(JobResult::Summed { step, units, sum: sum.to_bytes()?.into() })
+            }
+            Job::Close { record, units: _, extra, others, keep } => self.close(record, &extra, &others, keep),
+            Job::Save => Ok(JobResult::Saved(self.save())),
+            Job::Export => Ok(self.export()),
+            Job::Install { progress, state_root, pieces, records } => {
+                self.install(progress, state_root, &pieces, records)
+            }
+        }
+    }
+
+    fn load(&mut self) -> Result<JobResult, WorkerError> {
+        let mut records = Vec::new();
+        if let Some(saved) = self.store.load(None)? {
+            self.state = StageState::from_bytes(&self.spec, self.stage, &saved.state)?;
+            self.progress = saved.progress;
+            records = saved.records;
+        }
+        self.sum = GradSum::zero(self.state.weights());
+        Ok(JobResult::Loaded {
+            progress: self.progress,
+            state_root: self.state.state_root(),
+            records,
+            damaged: self.store.damaged(),
+        })
+    }
+
+    fn must_be_at(&self, step: u64) -> Result<(), WorkerError> {
+        if step == self.progress {
+            Ok(())
+        } else {
+            Err(WorkerError::NoState { step, progress: self.progress })
+        }
+    }
+
+    /// Make sure that the weights `step` starts from are in memory: the present ones, or the ones before them
+    /// for a late neighbour.
+    fn fetch_version(&mut self, step: u64) -> Result<(), WorkerError> {
+        let progress = self.progress;
+        if step != progress && self.earlier.as_ref().is_none_or(|(at, _)| *at != step) {
+            let saved = self.store.load(Some(step))?.ok_or(WorkerError::NoState { step, progress })?;
+            let state = StageState::from_bytes(&self.spec, self.stage, &saved.state)?;
+            self.earlier = Some((step, state.snapshot()));
+        }
+        Ok(())
+    }
+
+    fn tokens(&self, step: u64, unit: u32) -> Result<Microbatch, WorkerError> {
+        let data = self.data.as_ref().ok_or(WorkerError::NoData)?;
+        let batch = if self.shape.is_probe(unit) {
+            data.held_out(&self.spec, unit - self.shape.microbatches)
+        } else {
+            data.microbatch(&self.spec, step, unit)
+        };
+        batch.map_err(|error| WorkerError::Model(error.to_string()))
+    }
+
+    fn input(&self, step: u64, unit: u32, tensor: Option<Tensor>) -> Result<OwnedInput, WorkerError> {
+        Ok(match tensor {
+            Some(tensor) => OwnedInput::Hidden(tensor.to_f32(self.shape.rows, self.shape.width)?),
+            None => OwnedInput::Tokens(self.tokens(step, unit)?.tokens),
+        })
+    }
+
+    fn backward(
+        &mut self,
+        step: u64,
+        unit: u32,
+        input: Option<Tensor>,
+        output_gradient: Option<Tensor>,
+        accumulate: bool,
+    ) -> Result<(Option<Tensor>, Option<u64>), WorkerError> {
+        if accumulate {
+            self.must_be_at(step)?;
+        }
+        let input = self.input(step, unit, input)?;
+        let target = self.target(step, unit, output_gradient)?;
+        self.fetch_version(step)?;
+        let weights = weights_at(&self.state, &self.earlier, self.progress, step)?;
+        let sum = accumulate.then_some((&mut self.sum, Sign::Add));
+        let out =
+            weights.backward(input.as_stage_input(), target.as_stage_target(), &mut self.workspace, sum)?;
+        let tensor = match out.dx {
+            Some(dx) => Some(Tensor::from_f32(&dx, self.shape.rows, self.shape.width)?),
+            None => None,
+        };
+        Ok((tensor, out.loss.map(|loss| micro_nats(f64::from(loss)))))
+    }
+
+    fn target(&self, step: u64, unit: u32, gradient: Option<Tensor>) -> Result<OwnedTarget, WorkerError> {
+        Ok(match gradient {
+            Some(tensor) => OwnedTarget::Grad(tensor.to_f32(self.shape.rows, self.shape.width)?),
+            None => OwnedTarget::Labels(self.tokens(step, unit)?.labels),
+        })
+    }
+
+    /// The own sum without the units that another seat keeps: their gradients are computed again and
+    /// subtracted, which is exact because the sum is an integer.
+    fn sum_without(
+        &mut self,
+        extra: &[(u32, Option<Tensor>, Option<Tensor>)],
+        step: u64,
+    ) -> Result<GradSum, WorkerError> {
+        let mut sum = self.sum.clone();
+        for (unit, input, gradient) in extra {
+            let input = self.input(step, *unit, input.clone())?;
+            let target = self.target(step, *unit, gradient.clone())?;
+            self.state.unadd(
+                input.as_stage_input(),
+                target.as_stage_target(),
+                &mut self.workspace,
+                &mut sum,
+            )?;
+        }
+        Ok(sum)
+    }
+
+    fn close(
+        &mut self,
+        record: StepRecord,
+        extra: &[(u32, Option<Tensor>, Option<Tensor>)],
+        others: &[bytes::Bytes],
+        keep: Vec<StepRecord>,
+    ) -> Result<JobResult, WorkerError> {
+        let step = record.step;
+        self.must_be_at(step)?;
+        if self.shape.trains(step) {
+            let mut total = self.sum_without(extra, step)?;
+            for bytes in others {
+                total.add(&GradSum::from_bytes(self.state.weights(), bytes)?)?;
+            }
+            let before = self.state.snapshot();
+            self.state.apply(&total, self.shape.microbatches)?;
+            self.earlier = Some((step, before));
+        } else {
+            self.earlier = Some((step, self.state.snapshot()));
+        }
+        self.progress = step + 1;
+        self.sum = GradSum::zero(self.state.weights());
+        let mut records = keep;
+        records.push(record);
+        self.unsaved = Some(Saved { progress: self.progress, state: self.state.to_bytes(), records });
+        Ok(JobResult::Closed {
+            progress: self.progress,
+            state_root: self.state.state_root(),
+            saved: self.save(),
+        })
+    }
+
+    fn save(&mut self) -> Result<(), StoreError> {
+        if let Some(saved) = &self.unsaved {
+            self.store.save(saved)?;
+            self.unsaved = None;
+        }
+        Ok(())
+    }
+
+    fn export(&self) -> JobResult {
+        let bytes = bytes::Bytes::from(self.state.to_bytes());
+        let pieces: Vec<bytes::Bytes> = (0..bytes.len())
+            .step_by(PIECE_BYTES)
+            .map(|at| bytes.slice(at..bytes.len().min(at + PIECE_BYTES)))
+            .collect();
+        let hashes = pieces.iter().map(|piece| digest_bytes(PIECE, piece)).collect::<Vec<_>>();
+        JobResult::Exported {
+            manifest: StateManifest {
+                run: self.shape.run,
+                stage: self.stage,
+                progress: self.progress,
+                state_root: self.state.state_root(),
+                bytes: bytes.len() as u64,
+                pieces: hashes.try_into().unwrap_or_default(),
+                records: Default::default(),
+            },
+            pieces,
+        }
+    }
+
+    fn install(
+        &mut self,
+        progress: u64,
+        expected: Hash,
+        pieces: &[bytes::Bytes],
+        records: Vec<StepRecord>,
+    ) -> Result<JobResult, WorkerError> {
+        let bytes = pieces.concat();
+        let state = StageState::from_bytes(&self.spec, self.stage, &bytes)?;
+        let got = state.state_root();
+        if got != expected {
+            return Err(WorkerError::WrongRoot { expected, got });
+        }
+        self.store.save(&Saved { progress, state: bytes, records })?;
+        self.sum = GradSum::zero(state.weights());
+        self.state = state;
+        self.progress = progress;
+        self.earlier = None;
+        self.unsaved = None;
+        Ok(JobResult::Installed { progress, state_root: expected })
+    }
+}
+
+/// The weights that `step` starts from, once [`Worker::fetch_version`] has seen to it.
+fn weights_at<'a>(
+    state: &'a StageState,
+    earlier: &'a Option<(u64, StageWeights)>,
+    progress: u64,
+    step: u64,
+) -> Result<&'a StageWeights, WorkerError> {
+    match earlier {
+        _ if step == progress => Ok(state.weights()),
+        Some((at, weights)) if *at == step => Ok(weights),
+        _ => Err(WorkerError::NoState { step, progress }),
+    }
+}
+
+enum OwnedInput {
+    Tokens(Vec<u32>),
+    Hidden(Vec<f32>),
+}
+impl OwnedInput {
+    fn as_stage_input(&self) -> StageInput<'_> {
+        match self {
+            Self::Tokens(tokens) => StageInput::Tokens(tokens),
+            Self::Hidden(hidden) => StageInput::Hidden(hidden),
+        }
+    }
+}
+enum OwnedTarget {
+    Grad(Vec<f32>),
+    Labels(Vec<u32>),
+}
+impl OwnedTarget {
+    fn as_stage_target(&self) -> StageTarget<'_> {
+        match self {
+            Self::Grad(gradient) => StageTarget::Grad(gradient),
+            Self::Labels(labels) => StageTarget::Labels(labels),
+        }
+    }
+}
+
+fn describe(job: &Job) -> (&'static str, Option<(u64, u32)>) {
+    match job {
+        Job::Load => ("load", None),
+        Job::Forward { step, unit, .. } => ("forward", Some((*step, *unit))),
+        Job::Backward { step, unit, .. } => ("backward", Some((*step, *unit))),
+        Job::Measure { step, unit, .. } => ("measure", Some((*step, *unit))),
+        Job::Sum { .. } => ("sum", None),
+        Job::Close { .. } => ("close", None),
+        Job::Save => ("save", None),
+        Job::Export => ("export", None),
+        Job::Install { .. } => ("install", None),
+    }
+}
+
+/// Nats to whole micro-nats, for the ledger's integers.
+fn micro_nats(nats: f64) -> u64 {
+    (nats.max(0.0) * 1e6).round() as u64
+}
+
+/// The mean of per-token losses in micro-nats; each is rounded first, so that the sum is exact.
+fn mean_micro_nats(losses: &[f32]) -> u64 {
+    let sum: u64 = losses.iter().map(|loss| micro_nats(f64::from(*loss))).sum();
+    sum / (losses.len().max(1) as u64)
+}
