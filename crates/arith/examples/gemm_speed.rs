@@ -19,11 +19,19 @@ fn measure(flops: f64, mut call: impl FnMut()) -> String {
 }
 
 fn main() -> Result<(), ArithError> {
-    for (m, n, k) in [(2048, 1376, 512), (512, 1376, 2048), (512, 512, 2048), (64, 256, 64), (4, 1376, 512), (1, 1376, 512)] {
+    for (m, n, k) in [
+        (2048, 1376, 512),
+        (512, 1376, 2048),
+        (512, 512, 2048),
+        (64, 256, 64),
+        (4, 1376, 512),
+        (1, 1376, 512),
+    ] {
         let flops = 2.0 * (m * n * k) as f64;
         let (a, b) = (vec![0.5f32; m * k], vec![0.25f32; k * n]);
         let mut c = vec![0.0f32; m * n];
-        for isa in Isa::available().into_iter().filter(|isa| *isa != Isa::Portable || m * n * k < 10_000_000) {
+        for isa in Isa::available().into_iter().filter(|isa| *isa != Isa::Portable || m * n * k < 10_000_000)
+        {
             for layout in ["nn", "nt", "tn"] {
                 let a = if layout == "tn" { Mat::new(&a, k, m)?.t() } else { Mat::new(&a, m, k)? };
                 let b = if layout == "nt" { Mat::new(&b, n, k)?.t() } else { Mat::new(&b, k, n)? };

@@ -53,7 +53,7 @@ impl Shape {
         positive("attention", "kv_heads", self.kv_heads)?;
         positive("attention", "head_dim", self.head_dim)?;
         positive("attention", "seq", self.seq)?;
-        if self.heads % self.kv_heads == 0 {
+        if self.heads.is_multiple_of(self.kv_heads) {
             return Ok(());
         }
         let got = self.kv_heads as i64;
@@ -67,12 +67,18 @@ impl Shape {
 
     /// Values in a row of queries.
     fn q_width(&self) -> usize {
-        self.heads * self.head_dim
+        self.heads.saturating_mul(self.head_dim)
     }
 
     /// Values in a row of keys.
     fn kv_width(&self) -> usize {
-        self.kv_heads * self.head_dim
+        self.kv_heads.saturating_mul(self.head_dim)
+    }
+
+    /// Values per sequence of queries and of keys. A product too large for usize fits no slice, and the check
+    /// of lengths refuses it.
+    fn sequence_lengths(&self) -> (usize, usize) {
+        (self.seq.saturating_mul(self.q_width()), self.seq.saturating_mul(self.kv_width()))
     }
 
     fn scale(&self) -> f32 {
@@ -172,11 +178,11 @@ impl Kernel for ScoreGradient<'_> {
 pub fn forward(shape: Shape, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) -> Result<(), ArithError> {
     const NAME: &str = "attention forward";
     shape.check()?;
-    let (q_len, kv_len) = (shape.seq * shape.q_width(), shape.seq * shape.kv_width());
-    length(NAME, "q", q.len(), shape.batch * q_len)?;
-    length(NAME, "k", k.len(), shape.batch * kv_len)?;
-    length(NAME, "v", v.len(), shape.batch * kv_len)?;
-    length(NAME, "out", out.len(), shape.batch * q_len)?;
+    let (q_len, kv_len) = shape.sequence_lengths();
+    length(NAME, "q", q.len(), shape.batch.saturating_mul(q_len))?;
+    length(NAME, "k", k.len(), shape.batch.saturating_mul(kv_len))?;
+    length(NAME, "v", v.len(), shape.batch.saturating_mul(kv_len))?;
+    length(NAME, "out", out.len(), shape.batch.saturating_mul(q_len))?;
     let isa = isa();
     let inputs = q.chunks(q_len).zip(k.chunks(kv_len)).zip(v.chunks(kv_len));
     let failures = std::sync::Mutex::new(None);
@@ -223,8 +229,15 @@ fn forward_sequence(
             let target = MatMut::new(last, rows, head_dim)?;
             product(isa, target, weights(whole, before)?, values(whole, before)?, Store::Set);
             let v = &v[kv_offset..];
-            let diagonal =
-                Diagonal { acc: last, probabilities: scores, width: keys, first, v, stride: kv_width, head_dim };
+            let diagonal = Diagonal {
+                acc: last,
+                probabilities: scores,
+                width: keys,
+                first,
+                v,
+                stride: kv_width,
+                head_dim,
+            };
             dispatch(isa, diagonal);
             if whole > 0 {
                 let target = MatMut::strided(&mut out[at..], rows, head_dim, q_width)?;
@@ -292,12 +305,12 @@ pub fn backward(
 ) -> Result<(), ArithError> {
     const NAME: &str = "attention backward";
     shape.check()?;
-    let (q_len, kv_len) = (shape.seq * shape.q_width(), shape.seq * shape.kv_width());
+    let (q_len, kv_len) = shape.sequence_lengths();
     for (argument, got) in [("q", q.len()), ("dout", dout.len()), ("dq", dq.len())] {
-        length(NAME, argument, got, shape.batch * q_len)?;
+        length(NAME, argument, got, shape.batch.saturating_mul(q_len))?;
     }
     for (argument, got) in [("k", k.len()), ("v", v.len()), ("dk", dk.len()), ("dv", dv.len())] {
-        length(NAME, argument, got, shape.batch * kv_len)?;
+        length(NAME, argument, got, shape.batch.saturating_mul(kv_len))?;
     }
     let isa = isa();
     let inputs = q.chunks(q_len).zip(k.chunks(kv_len)).zip(v.chunks(kv_len)).zip(dout.chunks(q_len));

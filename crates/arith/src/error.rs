@@ -4,7 +4,9 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArithError {
     /// A slice or matrix has the wrong size.
-    #[error("{operation}: {argument} holds {got} values, but {expected} are needed; check the shapes passed in")]
+    #[error(
+        "{operation}: {argument} holds {got} values, but {expected} are needed; check the shapes passed in"
+    )]
     Length { operation: &'static str, argument: &'static str, expected: usize, got: usize },
     /// Matrices that do not fit together.
     #[error("{operation}: C is {c:?}, A is {a:?}, B is {b:?}; C must be [m, n], A [m, k], B [k, n]")]
@@ -31,7 +33,11 @@ pub(crate) fn length(
 }
 
 /// Checks that `argument` is at least one.
-pub(crate) fn positive(operation: &'static str, argument: &'static str, got: usize) -> Result<(), ArithError> {
+pub(crate) fn positive(
+    operation: &'static str,
+    argument: &'static str,
+    got: usize,
+) -> Result<(), ArithError> {
     if got > 0 { Ok(()) } else { Err(ArithError::Parameter { operation, argument, got: 0, allowed: "1.." }) }
 }
 

@@ -77,7 +77,7 @@ fn check(argument: &'static str, got: usize, needed: Option<usize>) -> Result<()
 impl<'a> Mat<'a> {
     /// A row-major matrix that fills `data`.
     pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Result<Mat<'a>, ArithError> {
-        length("matrix", "data", data.len(), rows.checked_mul(cols).unwrap_or(usize::MAX))?;
+        length("matrix", "data", data.len(), rows.saturating_mul(cols))?;
         Ok(Mat { data, rows, cols, row_stride: cols, col_stride: 1 })
     }
 
@@ -114,8 +114,9 @@ impl<'a> Mat<'a> {
         self.cols
     }
 
-    /// Element (row, col); both must be within the matrix.
-    pub fn get(&self, row: usize, col: usize) -> f32 {
+    /// Element (row, col).
+    #[cfg(test)]
+    pub(crate) fn get(&self, row: usize, col: usize) -> f32 {
         self.data[row * self.row_stride + col * self.col_stride]
     }
 }
@@ -123,7 +124,7 @@ impl<'a> Mat<'a> {
 impl<'a> MatMut<'a> {
     /// A row-major matrix that fills `data`.
     pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Result<MatMut<'a>, ArithError> {
-        length("matrix", "data", data.len(), rows.checked_mul(cols).unwrap_or(usize::MAX))?;
+        length("matrix", "data", data.len(), rows.saturating_mul(cols))?;
         Ok(MatMut { data, rows, cols, row_stride: cols })
     }
 
@@ -149,15 +150,20 @@ impl<'a> MatMut<'a> {
 
 /// Computes C = A B, or C = C + A B, for A [m, k], B [k, n], C [m, n].
 pub fn gemm(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
-    let shape_error =
-        ArithError::Shape { operation: "gemm", c: (c.rows, c.cols), a: (a.rows, a.cols), b: (b.rows, b.cols) };
+    let shape_error = ArithError::Shape {
+        operation: "gemm",
+        c: (c.rows, c.cols),
+        a: (a.rows, a.cols),
+        b: (b.rows, b.cols),
+    };
     if a.rows != c.rows || b.cols != c.cols || a.cols != b.rows {
         return Err(shape_error);
     }
     let isa = isa();
     let (tile_rows, tile_cols) = tile_size(isa);
     // Too little work is not worth waking a thread.
-    let pieces = if c.rows * c.cols * a.cols < 1 << 16 { 1 } else { parallel::threads() };
+    let pieces =
+        if c.rows.saturating_mul(c.cols).saturating_mul(a.cols) < 1 << 16 { 1 } else { parallel::threads() };
     if pieces == 1 {
         product(isa, c, a, b, store);
         return Ok(());

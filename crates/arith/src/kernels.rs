@@ -196,6 +196,7 @@ unsafe fn avx512<const ROWS: usize>(tile: Tile) {
 /// # Safety
 /// `source` is readable at every `lane * lane_stride + k * depth_stride`; `panel` holds depth * width values;
 /// lanes <= width.
+#[allow(clippy::too_many_arguments)] // A panel and a source, each with its strides.
 pub(crate) unsafe fn pack(
     isa: Isa,
     panel: *mut f32,

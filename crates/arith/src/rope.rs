@@ -28,7 +28,7 @@ impl RopeTable {
         let parameter = |argument, got, allowed| {
             Err(ArithError::Parameter { operation: "rope table", argument, got, allowed })
         };
-        if head_dim == 0 || head_dim % 2 != 0 {
+        if head_dim == 0 || !head_dim.is_multiple_of(2) {
             return parameter("head_dim", head_dim as i64, "even numbers from 2");
         }
         if !(theta > 0.0 && theta.is_finite()) {

@@ -33,10 +33,14 @@ fn worst(function: fn(&mut [f32]), exact: fn(f64) -> f64) -> (f64, f32) {
         let exact = exact(f64::from(x));
         if exact.is_nan() {
             assert!(y.is_nan(), "f({x:e}) = {y:e} hides NaN");
-        } else if !(exact as f32).is_finite() || exact.abs() < f64::from(f32::MIN_POSITIVE) {
-            let same = y == exact as f32;
-            let gradual = exact.is_finite() && (f64::from(y) - exact).abs() < 3.0 * 2f64.powi(-149);
-            assert!(same || gradual, "f({x:e}) = {y:e}, exact {exact:e}");
+        } else if !(exact as f32).is_finite() {
+            assert_eq!(y, exact as f32, "f({x:e}) must overflow");
+        } else if exact.abs() < 2e-36 {
+            let error = (f64::from(y) - exact).abs();
+            assert!(
+                error <= 104.0 * 2f64.powi(-149) || ulps(y, exact) < 4.0,
+                "f({x:e}) = {y:e}, exact {exact:e}"
+            );
         } else if ulps(y, exact) > worst.0 {
             worst = (ulps(y, exact), x);
         }
@@ -48,10 +52,10 @@ fn worst(function: fn(&mut [f32]), exact: fn(f64) -> f64) -> (f64, f32) {
 fn elementary_functions_keep_their_documented_error() {
     type Case = (&'static str, fn(&mut [f32]), fn(f64) -> f64, f64);
     let cases: [Case; 5] = [
-        ("exp", scalar::exp_slice, f64::exp, 1.5),
-        ("log", scalar::log_slice, f64::ln, 1.5),
-        ("sigmoid", scalar::sigmoid_slice, |x| 1.0 / (1.0 + (-x).exp()), 3.5),
-        ("silu", scalar::silu_slice, |x| x * (1.0 / (1.0 + (-x).exp())), 4.0),
+        ("exp", scalar::exp_slice, f64::exp, 1.0),
+        ("log", scalar::log_slice, f64::ln, 1.0),
+        ("sigmoid", scalar::sigmoid_slice, |x| 1.0 / (1.0 + (-x).exp()), 2.5),
+        ("silu", scalar::silu_slice, |x| x * (1.0 / (1.0 + (-x).exp())), 3.0),
         ("rsqrt", scalar::rsqrt_slice, |x| 1.0 / x.sqrt(), 1.5),
     ];
     for (name, function, exact, bound) in cases {
@@ -104,7 +108,7 @@ fn softmax_matches_f64_and_keeps_nan() {
     let total: f64 = exact.iter().sum();
     scalar::softmax(&mut x);
     for (x, e) in x.iter().zip(exact) {
-        close(*x, e / total, 1e-6 * e / total, "softmax");
+        close(*x, e / total, 4e-6 * e / total, "softmax");
     }
     let mut bad = [1.0, f32::NAN, 0.0];
     scalar::softmax(&mut bad);
@@ -169,7 +173,8 @@ fn attention_matches_f64_and_decode_equals_forward() {
         let mut out = vec![0.0; q.len()];
         attention::forward(shape, &q, &k, &v, &mut out).unwrap();
         for b in 0..batch {
-            let (k, v) = (&k[b * seq * kv_width..][..seq * kv_width], &v[b * seq * kv_width..][..seq * kv_width]);
+            let (k, v) =
+                (&k[b * seq * kv_width..][..seq * kv_width], &v[b * seq * kv_width..][..seq * kv_width]);
             for i in 0..seq {
                 let at = (b * seq + i) * q_width;
                 let mut row = vec![0.0; q_width];
@@ -189,7 +194,8 @@ fn attention_matches_f64_and_decode_equals_forward() {
                         .collect();
                     let total: f64 = scores.iter().sum();
                     for d in 0..head_dim {
-                        let sum: f64 = (0..=i).map(|j| scores[j] * f64::from(v[j * kv_width + offset + d])).sum();
+                        let sum: f64 =
+                            (0..=i).map(|j| scores[j] * f64::from(v[j * kv_width + offset + d])).sum();
                         close(row[head * head_dim + d], sum / total, 2e-6, "attention");
                     }
                 }

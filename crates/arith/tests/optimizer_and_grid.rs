@@ -1,0 +1,235 @@
+//! Optimizer steps against f64, and the integer grid's promises.
+
+use proptest::prelude::*;
+use tessera_arith::*;
+
+fn values(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+#[test]
+fn adamw_matches_f64_over_several_steps() {
+    let len = 33;
+    let mut weight = values(1, len);
+    let (mut first, mut second) = (vec![0.0; len], vec![0.0; len]);
+    let mut exact: Vec<[f64; 3]> = weight.iter().map(|w| [f64::from(*w), 0.0, 0.0]).collect();
+    let (rate, beta1, beta2, epsilon, decay) = (0.01f64, 0.9f64, 0.95f64, 1e-8f64, 0.1f64);
+    for t in 1..=5 {
+        let grad = values(100 + t as u64, len);
+        let (c1, c2) = (1.0 / (1.0 - beta1.powi(t)), 1.0 / (1.0 - beta2.powi(t)));
+        let step = optim::AdamW {
+            learning_rate: rate as f32,
+            beta1: beta1 as f32,
+            beta2: beta2 as f32,
+            epsilon: epsilon as f32,
+            weight_decay: decay as f32,
+            correction1: c1 as f32,
+            correction2: c2 as f32,
+        };
+        optim::adamw(&step, &mut weight, &mut first, &mut second, &grad).unwrap();
+        for ([w, m, v], g) in exact.iter_mut().zip(&grad) {
+            let g = f64::from(*g);
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *w = *w * (1.0 - rate * decay) - rate * (*m * c1) / ((*v * c2).sqrt() + epsilon);
+        }
+    }
+    for (w, [exact, ..]) in weight.iter().zip(&exact) {
+        assert!((f64::from(*w) - exact).abs() < 1e-6, "weight {w}, exact {exact}");
+    }
+    let step = optim::AdamW {
+        learning_rate: 0.0,
+        beta1: 0.0,
+        beta2: 0.0,
+        epsilon: 0.0,
+        weight_decay: 0.0,
+        correction1: 1.0,
+        correction2: 1.0,
+    };
+    assert!(optim::adamw(&step, &mut weight, &mut first[1..], &mut second, &[0.0; 33]).is_err());
+}
+
+#[test]
+fn momentum_and_descent_are_their_formulas() {
+    let (mut buffer, grad) = (vec![1.0, -2.0], [0.5, 0.25]);
+    let mut out = vec![0.0; 2];
+    optim::momentum(&mut buffer, &grad, 0.5, false, &mut out).unwrap();
+    assert_eq!((buffer.as_slice(), out.as_slice()), (&[1.0, -0.75][..], &[1.0, -0.75][..]));
+    optim::momentum(&mut buffer, &grad, 0.5, true, &mut out).unwrap();
+    assert_eq!((buffer.as_slice(), out.as_slice()), (&[1.0, -0.125][..], &[1.0, 0.1875][..]));
+    let mut weight = [8.0];
+    optim::descend(&mut weight, &[2.0], 0.5, 0.5).unwrap();
+    assert_eq!(weight, [8.0 * 0.75 - 1.0]);
+}
+
+/// The five-step quintic brings singular values near one, so X X' is near the identity.
+#[test]
+fn newton_schulz_orthogonalises_and_commutes_with_the_transpose() {
+    for (rows, cols) in [(8, 24), (24, 8), (17, 40), (5, 5)] {
+        let original = values(7, rows * cols);
+        let mut m = original.clone();
+        optim::newton_schulz(&mut m, rows, cols, 5).unwrap();
+        // Against f64, following the published iteration.
+        let mut x: Vec<f64> = original.iter().map(|x| f64::from(*x)).collect();
+        let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt() + 1e-7;
+        x.iter_mut().for_each(|x| *x /= norm);
+        for _ in 0..5 {
+            let gram = |i: usize, j: usize| (0..cols).map(|k| x[i * cols + k] * x[j * cols + k]).sum::<f64>();
+            let a: Vec<f64> = (0..rows * rows).map(|at| gram(at / rows, at % rows)).collect();
+            let times = |a: &[f64], y: &[f64]| -> Vec<f64> {
+                let one =
+                    |at: usize| (0..rows).map(|k| a[at / cols * rows + k] * y[k * cols + at % cols]).sum();
+                (0..rows * cols).map(one).collect()
+            };
+            let (ax, aax) = (times(&a, &x), times(&a, &times(&a, &x)));
+            for at in 0..x.len() {
+                x[at] = 3.4445 * x[at] - 4.7750 * ax[at] + 2.0315 * aax[at];
+            }
+        }
+        for (m, x) in m.iter().zip(&x) {
+            assert!((f64::from(*m) - x).abs() < 1e-4, "{rows}x{cols}: {m} against {x}");
+        }
+        if rows != cols {
+            let side = rows.min(cols);
+            let view = Mat::new(&m, rows, cols).unwrap();
+            let (left, right) = if rows < cols { (view, view.t()) } else { (view.t(), view) };
+            let mut gram = vec![0.0; side * side];
+            gemm(MatMut::new(&mut gram, side, side).unwrap(), left, right, Store::Set).unwrap();
+            for at in 0..side {
+                let diagonal = gram[at * side + at];
+                assert!((0.4..1.6).contains(&diagonal), "{rows}x{cols}: {diagonal} on the diagonal");
+            }
+        }
+    }
+    // An exactly rank-one matrix stays finite, and so does zero.
+    let mut zero = [0.0; 6];
+    optim::newton_schulz(&mut zero, 2, 3, 5).unwrap();
+    assert_eq!(zero, [0.0; 6]);
+}
+
+#[test]
+fn clipping_scales_to_the_limit_and_refuses_what_is_not_finite() {
+    let (mut a, mut b) = ([3.0, 0.0], [0.0, 4.0, 0.0]);
+    assert_eq!(optim::clip(&mut [&mut a, &mut b], 10.0).unwrap(), 5.0);
+    assert_eq!((a, b), ([3.0, 0.0], [0.0, 4.0, 0.0]));
+    assert_eq!(optim::clip(&mut [&mut a, &mut b], 2.5).unwrap(), 5.0);
+    assert_eq!((a, b), ([1.5, 0.0], [0.0, 2.0, 0.0]));
+    assert_eq!(optim::global_norm(&[&a, &b]), 2.5);
+    let mut bad = [1.0, f32::INFINITY];
+    assert!(matches!(optim::clip(&mut [&mut bad], 1.0), Err(ArithError::NonFinite { .. })));
+    assert_eq!(bad[0], 1.0);
+}
+
+#[test]
+fn the_grid_rounds_to_even_and_clamps() {
+    let cases = [
+        (0.5, 0, 0),
+        (1.5, 0, 2),
+        (2.5, 0, 2),
+        (-0.5, 0, 0),
+        (-1.5, 0, -2),
+        (0.75, -2, 3),
+        (f32::MAX, -126, (1 << 31) - 1),
+        (f32::MIN, -126, -((1 << 31) - 1)),
+        (f32::MAX, 127, 2),
+        (f32::from_bits(1), -126, 0),
+        (f32::MIN_POSITIVE, -126, 1),
+        (2_147_483_648.0, 0, (1 << 31) - 1),
+        (-2_147_483_520.0, 0, -2_147_483_520),
+    ];
+    for isa in Isa::available() {
+        for (g, exponent, expected) in cases {
+            let mut sum = [0];
+            with_isa(isa, || grid::quantise_add(&[g], exponent, &mut sum)).unwrap();
+            assert_eq!(sum, [expected], "{g:e} on the grid of 2^{exponent}, {isa:?}");
+        }
+    }
+}
+
+#[test]
+fn the_grid_refuses_without_touching_the_sum() {
+    let mut sum = [7, 8];
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let refused = grid::quantise_add(&[1.0, bad], 0, &mut sum).unwrap_err();
+        assert_eq!(refused, ArithError::NonFinite { operation: "quantise_add", index: 1 });
+    }
+    assert!(matches!(grid::quantise_sub(&[1.0, 1.0], -127, &mut sum), Err(ArithError::Parameter { .. })));
+    assert!(matches!(grid::quantise_add(&[1.0], 0, &mut sum), Err(ArithError::Length { .. })));
+    assert_eq!(sum, [7, 8]);
+    let mut large = [0, grid::MAX_SUM + 1];
+    assert!(matches!(
+        grid::quantise_add(&[1.0, 1.0], 0, &mut large),
+        Err(ArithError::Overflow { index: 1, .. })
+    ));
+    let mut least = [i64::MIN];
+    assert!(matches!(grid::quantise_add(&[-1.0], 0, &mut least), Err(ArithError::Overflow { .. })));
+    let mut edge = [grid::MAX_SUM];
+    assert!(matches!(grid::merge(&mut edge, &[grid::MAX_SUM]), Err(ArithError::Overflow { .. })));
+    assert_eq!(edge, [grid::MAX_SUM]);
+}
+
+#[test]
+fn dequantised_values_are_rounded_as_written() {
+    let sums = [0, 1, -3, (1 << 24) + 1, (1 << 24) + 3, i64::MAX, i64::MIN];
+    for isa in Isa::available() {
+        let mut out = [f32::NAN; 7];
+        with_isa(isa, || grid::dequantise(&sums, -4, 3.0, &mut out)).unwrap();
+        for (out, n) in out.iter().zip(sums) {
+            assert_eq!(*out, n as f32 * 0.0625 * 3.0, "{n} on {isa:?}");
+        }
+        assert_eq!(out[3], 16_777_216.0 * 0.0625 * 3.0, "2^24 + 1 rounds to even");
+    }
+}
+
+proptest! {
+    /// Integers make the order of microbatches, and leaving one out again, exact.
+    #[test]
+    fn sums_do_not_depend_on_order_and_subtraction_is_exact(
+        a in prop::collection::vec(-1e6f32..1e6, 20), b in prop::collection::vec(-1e-3f32..1e-3, 20),
+        c in prop::collection::vec(prop::num::f32::NORMAL | prop::num::f32::SUBNORMAL, 20), exponent in -60i32..20,
+    ) {
+        let total = |order: [&[f32]; 3]| {
+            let mut sum = vec![0; 20];
+            for g in order {
+                grid::quantise_add(g, exponent, &mut sum).unwrap();
+            }
+            sum
+        };
+        let mut sum = total([&a, &b, &c]);
+        prop_assert_eq!(&sum, &total([&c, &a, &b]));
+        grid::quantise_sub(&c, exponent, &mut sum).unwrap();
+        prop_assert_eq!(&sum, &total([&a, &b, &[0.0; 20]]));
+        let (mut left, mut right) = (vec![0; 20], vec![0; 20]);
+        grid::quantise_add(&a, exponent, &mut left).unwrap();
+        grid::quantise_add(&b, exponent, &mut right).unwrap();
+        grid::merge(&mut left, &right).unwrap();
+        prop_assert_eq!(left, sum);
+    }
+
+    /// Rounding to the grid is off by at most half a step, unless clamped.
+    #[test]
+    fn a_value_comes_back_within_half_a_step(x in -1000f32..1000.0, exponent in -20i32..5) {
+        let mut sum = [0];
+        grid::quantise_add(&[x], exponent, &mut sum).unwrap();
+        let step = 2f64.powi(exponent);
+        prop_assert!((sum[0] as f64 * step - f64::from(x)).abs() <= step / 2.0);
+    }
+}
+
+#[test]
+fn overrides_are_per_thread_and_end_with_their_scope() {
+    let before = (isa(), threads());
+    with_isa(Isa::Portable, || {
+        with_threads(3, || {
+            assert_eq!((isa(), threads()), (Isa::Portable, 3));
+            assert_eq!(std::thread::spawn(|| (isa(), threads())).join().unwrap(), before);
+        })
+    });
+    assert_eq!((isa(), threads()), before);
+}
