@@ -6,6 +6,8 @@ pub mod data;
 mod error;
 pub mod flops;
 mod gradient;
+#[cfg(test)]
+mod gradient_check;
 mod initial;
 mod layer;
 mod plan;
