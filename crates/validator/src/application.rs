@@ -1,11 +1,9 @@
 //! Propose and check blocks: the rules of the chain, as the engine's application.
 //!
-//! A proposer waits until its block is due, takes its parent's seed, executes what waits and commits to the
-//! outcome. A verifier repeats that and refuses any difference. Rules that depend on the clock only delay:
-//! - the time of a block is the proposer's clock, and greater than its parent's;
-//! - a verifier holds back its vote on a block from the future; the view then ends without it.
-//!
-//! A proposer that does not know its parent's seed yet proposes nothing, and the view is skipped.
+//! A proposer takes its parent's seed, executes what waits and commits to the outcome. A verifier repeats that
+//! and refuses any difference. The time of a block is its proposer's clock, and greater than its parent's;
+//! everything that waits for a clock is in [`crate::pacing`], because the engine finalizes nothing while a block
+//! is being built. A proposer that does not learn its parent's seed proposes nothing, and the view is skipped.
 
 use crate::{
     beacon::{SeedBook, seed_holds},
@@ -31,23 +29,15 @@ use commonware_storage::{
     translator::EightCap,
 };
 use commonware_utils::range::NonEmptyRange;
-use futures::{
-    StreamExt as _,
-    future::{Either, select},
-};
+use futures::StreamExt as _;
 use std::{
-    pin::pin,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 use tessera_canon::Hash;
 use tessera_chain::{Block, BlockDigest, CHUNK_BYTES, Context, Header, Scheme, Seed, event_root, member_key, tx_root};
-use tessera_ledger::{Cell, Key, SignedTx};
+use tessera_ledger::{Cell, Key, SignedTx, TxError};
 
-/// How far ahead of the local clock a block may be before a vote is held back.
-const CLOCK_DRIFT: Duration = Duration::from_secs(2);
-/// Longest time that a vote is held back: longer than a view lasts.
-const LONGEST_HOLD: Duration = Duration::from_secs(10);
 /// How often a proposer looks again for its parent's seed.
 const SEED_RETRY: Duration = Duration::from_millis(50);
 /// How often it does so before it gives up its turn.
@@ -61,15 +51,6 @@ pub(crate) type Databases<E> = Shared<State<E>>;
 type Batch<E> = <Databases<E> as DatabaseSet<E>>::Unmerkleized;
 type Sealed<E> = <Databases<E> as DatabaseSet<E>>::Merkleized;
 
-/// When blocks are due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    /// From one block to the next while transactions wait, milliseconds.
-    pub interval_ms: u64,
-    /// From one block to the next while none waits, milliseconds.
-    pub idle_ms: u64,
-}
-
 /// What the application needs beside the batches that the engine hands it.
 #[derive(Clone)]
 pub(crate) struct App {
@@ -81,7 +62,6 @@ pub(crate) struct App {
     pub(crate) marshal: Marshal<Scheme, Standard<Block>>,
     pub(crate) journal: Journal,
     pub(crate) pool: Mempool,
-    pub(crate) timing: Timing,
 }
 
 /// The engine found the batch's chain abandoned, or its storage failed.
@@ -125,25 +105,11 @@ pub(crate) fn genesis_block(network: Hash, time_ms: u64, target: &Target<mmr::Fa
     Block::new(header, Vec::new()).expect("the genesis block is well formed for every network")
 }
 
-fn now_ms(clock: &impl Clock) -> u64 {
+pub(crate) fn now_ms(clock: &impl Clock) -> u64 {
     clock.current().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 impl App {
-    /// Wait until a block after `parent` is due.
-    async fn wait_for_turn<E: Clock>(&self, clock: &E, parent: &Header) {
-        let until = |due: u64| Duration::from_millis(due.saturating_sub(now_ms(clock)));
-        let Timing { interval_ms, idle_ms } = self.timing;
-        clock.sleep(until(parent.time_ms.saturating_add(interval_ms)).min(Duration::from_millis(interval_ms))).await;
-        let mut arrival = pin!(self.pool.arrival());
-        // Poll once, so that an arrival between the look and the wait is not missed.
-        if futures::poll!(arrival.as_mut()).is_pending() && self.pool.len() == 0 {
-            let rest = until(parent.time_ms.saturating_add(idle_ms)).min(Duration::from_millis(idle_ms));
-            if let Either::Right(_) = select(pin!(clock.sleep(rest)), arrival).await {
-                tracing::trace!("a transaction ends the idle wait");
-            }
-        }
-    }
     /// The seed that a block on `parent` must carry, checked; `None` inside means that it must carry none.
     async fn parent_seed<E: Clock>(&self, clock: &E, parent: &Header, context: &Context) -> Option<Option<Seed>> {
         if parent.height == 0 {
@@ -231,7 +197,6 @@ impl<E: Spawner + StorageContext> Application<E> for App {
         let mut ancestry = ancestry;
         let parent = ancestry.next().await?.inner().header().clone();
         let seed = self.parent_seed(&clock, &parent, &context).await?;
-        self.wait_for_turn(&clock, &parent).await;
         let mut header = Header {
             network: self.network,
             height: parent.height + 1,
@@ -251,6 +216,10 @@ impl<E: Spawner + StorageContext> Application<E> for App {
         let (mut executed, merkleized) = self.run::<E>(&header, batch, self.pool.candidates()).await?;
         for (tx, receipt) in executed.refused.drain(..) {
             tracing::debug!(id = %tx.id(), ?receipt, "left out of the block");
+            // A nonce may be too high only because the ones before it have not arrived yet.
+            if !matches!(receipt.error, Some(TxError::WrongNonce { expected, got }) if got > expected) {
+                self.pool.forget(&tx);
+            }
         }
         let bounds = merkleized.bounds();
         header.state_root = Hash(merkleized.root().0);
@@ -266,7 +235,7 @@ impl<E: Spawner + StorageContext> Application<E> for App {
 
     async fn process(
         &mut self,
-        (clock, _): (E, Context),
+        _: (E, Context),
         ancestry: impl Ancestry<Block>,
         batch: Batch<E>,
         finality: Finality,
@@ -281,8 +250,6 @@ impl<E: Spawner + StorageContext> Application<E> for App {
                 tracing::warn!(height = header.height, proposer = %header.proposer, "a header breaks the rules");
                 return None;
             }
-            let ahead = Duration::from_millis(header.time_ms.saturating_sub(now_ms(&clock)));
-            clock.sleep(ahead.saturating_sub(CLOCK_DRIFT).min(LONGEST_HOLD)).await;
         }
         let (executed, merkleized) = self.run::<E>(header, batch, block.txs().to_vec()).await?;
         // The engine compares the log's root and range; the canonical root and the events are ours to compare.

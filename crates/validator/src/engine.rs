@@ -13,12 +13,13 @@
 //! time and simulated links in `simulation`. A storage failure is fatal by design: the process ends and starts again.
 
 use crate::{
-    application::{App, Databases, State, Timing, genesis_block},
+    application::{App, Databases, State, genesis_block},
     beacon::SeedBook,
     desk::{Desk, Query},
     execute::GenesisCells,
     journal::Journal,
     mempool::Mempool,
+    pacing::{Paced, Timing},
 };
 use commonware_broadcast::buffered;
 use commonware_consensus::{
@@ -55,7 +56,7 @@ use tokio::sync::mpsc;
 /// Numbers of the channels between validators; the last one carries transactions.
 pub(crate) const CHANNELS: [u64; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 /// Messages a second that one peer may send on one channel.
-pub(crate) const QUOTA: Quota = Quota::per_second(NZU32!(512));
+pub(crate) const QUOTA: Quota = Quota::per_second(NZU32!(256));
 /// One consensus epoch forever: committees do not change yet.
 const EPOCH: NonZeroU64 = NZU64!(u64::MAX);
 /// State changes in one answer of state sync.
@@ -261,7 +262,6 @@ where
         marshal: marshal.clone(),
         journal: journal.clone(),
         pool: pool.clone(),
-        timing,
     };
     let (actor, stateful) = Stateful::new(context.child("stateful"), StatefulConfig {
         application: application.clone(),
@@ -284,7 +284,7 @@ where
         strategy: Sequential,
     });
     let deferred =
-        Deferred::new(context.child("deferred"), stateful.clone(), marshal.clone(), FixedEpocher::new(EPOCH));
+        Deferred::new(context.child("deferred"), Paced::new(stateful.clone(), pool, timing), marshal.clone(), FixedEpocher::new(EPOCH));
     marshal_actor.start(wrap(stateful.clone()), buffer, resolver);
     probe_mailbox.attach(marshal.clone());
     actor.start();

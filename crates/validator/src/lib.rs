@@ -5,7 +5,7 @@
 //! talks to. The same parts run in virtual time over simulated links in [`simulation`].
 //!
 //! Reading order: `application` (the rules of proposing and checking), `execute` (transactions meet state),
-//! `beacon`, `mempool`, `desk` (the API's other end), `engine` (the wiring), `node` (real processes),
+//! `pacing`, `beacon`, `mempool`, `desk` (the API's other end), `engine` (the wiring), `node` (real processes),
 //! [`committee`] (keys for a new network).
 //!
 //! Safety rests on the engine: fewer than a third of the committee may be faulty. Validators that crash
@@ -20,10 +20,11 @@ mod execute;
 mod journal;
 mod mempool;
 mod node;
-// sim
+mod pacing;
+pub mod simulation;
 
-pub use application::Timing;
 pub use desk::ProveError;
 pub use journal::{FEED_BLOCKS, FinalizedBlock, MAX_RECEIPTS};
 pub use mempool::{MAX_OF_SENDER, MAX_WAITING, MAX_WAITING_BYTES, SubmitError};
 pub use node::{StartError, Status, Validator, ValidatorConfig, ValidatorHandle};
+pub use pacing::Timing;

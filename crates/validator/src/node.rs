@@ -5,12 +5,12 @@
 //! be lost); [`ValidatorHandle::stopped`] says why, and starting again on the same folder continues.
 
 use crate::{
-    application::Timing,
     committee::{Committee, CommitteeError, SecretShare},
     desk::{ProveError, Query},
     engine::{self, CHANNELS, Parts, QUOTA, max_message},
     journal::{FinalizedBlock, Journal},
     mempool::{Mempool, SubmitError},
+    pacing::Timing,
 };
 use commonware_cryptography::{ChaCha20Poly1305, ed25519};
 use commonware_p2p::{
@@ -27,6 +27,7 @@ use std::{
     any::Any,
     fs, io,
     net::SocketAddr,
+    num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -231,8 +232,12 @@ fn run(
             },
             cups::Version::V1,
         );
-        let peers = NZUsize!(crate::committee::MAX_MEMBERS);
-        let config = lookup::Config::local(handshake, &namespace, listen, peers, max_message(members), NZUsize!(512));
+        // Queues are sized by this number times the quota, and reserved at once.
+        let peers = NonZeroUsize::new(addresses.len()).expect("a committee has members");
+        let config = lookup::Config {
+            tracked_peer_sets: NZUsize!(1),
+            ..lookup::Config::local(handshake, &namespace, listen, peers, max_message(members), NZUsize!(512))
+        };
         let (mut net, mut oracle) = Network::new(context.child("network"), config);
         let channels = CHANNELS.map(|channel| net.register(channel, QUOTA));
         oracle.track(0, addresses);
