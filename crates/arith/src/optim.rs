@@ -128,7 +128,7 @@ pub fn descend(
     Ok(())
 }
 
-/// x = fma(factor, x, fma-free term): `x = fma(a, x, y * b)` for every element.
+/// x = fma(a, x, b * y) for every element.
 struct Combine<'a>(&'a mut [f32], f32, &'a [f32], f32);
 impl Kernel for Combine<'_> {
     type Output = ();
