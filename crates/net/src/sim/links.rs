@@ -128,7 +128,7 @@ impl Links {
             return Delivery::Dropped(cause);
         }
         let (a, b) = (self.profile(from), self.profile(to));
-        let duration = |rate: u64| if rate == 0 { 0 } else { (len as u64).saturating_mul(1_000_000) / rate };
+        let duration = |rate: u64| (len as u64).saturating_mul(1_000_000).checked_div(rate).unwrap_or(0);
         let up = self.queues.entry(from).or_default();
         let start = now_us.max(up.up_free_us);
         let sent = start + duration(a.up);
