@@ -222,7 +222,7 @@ fn late_settlement(t: &mut Table) {
     let note = world.note_for(5, 10);
     let chain = Chain::new([8; 32], 10);
     // A boundary every 4 blocks, delay 3: choose an end just after a boundary.
-    while world.height % 4 != 0 {
+    while !world.height.is_multiple_of(4) {
         world.blocks(1);
     }
     let mut order = world.order(5, vec![note], &chain);

@@ -22,7 +22,16 @@ struct History {
 
 impl History {
     fn new(seed: u64) -> Self {
-        let world = World::new(ACCOUNTS, Params { fee_to_fund: seed % 2 == 1, ..params() });
+        let world = World::new(
+            ACCOUNTS,
+            Params {
+                // Boundaries far enough apart that transactions also expire and finalize.
+                epoch_blocks: 12,
+                settle_delay: 4,
+                fee_to_fund: seed % 2 == 1,
+                ..params()
+            },
+        );
         Self { world, random: Prf::new(HISTORY, &seed.to_be_bytes()), runs: vec![], orders: vec![] }
     }
     fn below(&mut self, bound: u64) -> u64 {
@@ -128,10 +137,19 @@ impl History {
         Some((who, LockNotes { order, owners: list(vec![]) }.into()))
     }
 
+    /// A recent order, mostly one in `state`.
+    fn order_in(&mut self, state: LockState) -> Option<(Hash, u32, Chain)> {
+        let from = self.orders.len().saturating_sub(40);
+        let mut recent = self.orders[from..].to_vec();
+        if self.chance(80) {
+            let get = self.world.get();
+            recent.retain(|(id, ..)| query::lock(&get, id).is_some_and(|lock| lock.state == state));
+        }
+        self.pick(&recent)
+    }
     fn settle(&mut self, raise: bool) -> Option<(u32, Action)> {
-        let from = self.orders.len().saturating_sub(24);
-        let recent = self.orders[from..].to_vec();
-        let (order, payer, chain) = self.pick(&recent)?;
+        let state = if raise { LockState::Settling } else { LockState::Open };
+        let (order, payer, chain) = self.order_in(state)?;
         let lock = query::lock(self.world.get(), &order)?;
         let sender = match self.below(10) {
             0 => self.account(),
@@ -206,16 +224,9 @@ impl History {
             26..29 => self.settle(false)?,
             29 | 30 => self.settle(true)?,
             31 | 32 => {
-                let orders = self.orders.clone();
-                let order = self.pick(&orders)?.0;
-                (
-                    who,
-                    if self.chance(50) {
-                        ExpireLock { order }.into()
-                    } else {
-                        FinalizeSession { order }.into()
-                    },
-                )
+                let expire = self.chance(50);
+                let order = self.order_in(if expire { LockState::Open } else { LockState::Settling })?.0;
+                (who, if expire { ExpireLock { order }.into() } else { FinalizeSession { order }.into() })
             }
             33..35 => {
                 let (who, note) = self.note()?;
