@@ -84,3 +84,101 @@ pub(crate) async fn execute<C: Cells>(
     all.extend(writes);
     Ok(Executed { writes: all.into_iter().collect(), events, txs, receipts, refused })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tessera_canon::{Hash, List, SecretKey};
+    use tessera_ledger::{Genesis, MemState, Params, Tx, action, genesis::GenesisAccount};
+
+    impl Cells for MemState {
+        type Error = std::convert::Infallible;
+        async fn fetch(&self, keys: &[Key]) -> Result<Vec<Option<Cell>>, Self::Error> {
+            Ok(keys.iter().map(|key| self.get(key)).collect())
+        }
+    }
+
+    fn key(index: u8) -> SecretKey {
+        SecretKey::from_seed([index + 1; 32])
+    }
+
+    fn genesis() -> Genesis {
+        let accounts = (0..3).map(|index| GenesisAccount { key: key(index).public(), balance: 1 << 40 }).collect();
+        Genesis {
+            name: "execute".parse().unwrap(),
+            time_ms: 0,
+            validators: List::default(),
+            accounts: List::new(accounts).unwrap(),
+            params: Params::demo(),
+            consensus: Default::default(),
+        }
+    }
+
+    fn run(context: &BlockContext, genesis: &GenesisCells, state: &MemState, txs: Vec<SignedTx>) -> Executed {
+        futures::executor::block_on(execute(context.clone(), genesis, state, txs)).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// A proposer drops what it may not include; a verifier that runs only the rest reaches the same state.
+        /// Senders, nonces, amounts, fees and networks are arbitrary, so most offers are refused somewhere.
+        #[test]
+        fn propose_then_process_gives_the_same_state(
+            offers in proptest::collection::vec((0u8..4, 0u8..4, 0u64..4, any::<bool>(), 0u128..1 << 41, any::<bool>()), 0..24),
+        ) {
+            let genesis = genesis();
+            let initial: GenesisCells = genesis.cells().into_iter().collect();
+            let network = genesis.network_id();
+            let mut state = MemState::default();
+            for height in 1..=2 {
+                let context = BlockContext {
+                    network, height, time_ms: height, beacon: Hash([height as u8; 32]), proposer: key(0).public(),
+                };
+                let txs: Vec<SignedTx> = offers.iter().map(|(from, to, nonce, cheap, amount, foreign)| {
+                    SignedTx::sign(&key(*from), Tx {
+                        network: if *foreign { Hash::ZERO } else { network },
+                        sender: key(*from).public(),
+                        nonce: *nonce,
+                        fee: if *cheap { 0 } else { 1_000_000 },
+                        action: action::Transfer { to: key(*to).public(), amount: *amount }.into(),
+                    })
+                }).collect();
+                let proposed = run(&context, &initial, &state, txs.clone());
+                prop_assert_eq!(proposed.txs.len() + proposed.refused.len(), txs.len());
+                let processed = run(&context, &initial, &state, proposed.txs.clone());
+                prop_assert!(processed.refused.is_empty());
+                prop_assert_eq!(&processed.writes, &proposed.writes);
+                prop_assert_eq!(&processed.events, &proposed.events);
+                prop_assert_eq!(&processed.receipts, &proposed.receipts);
+                prop_assert!(proposed.writes.windows(2).all(|pair| pair[0].0 < pair[1].0));
+                for (key, cell) in &proposed.writes {
+                    match cell {
+                        Some(cell) => state.0.insert(*key, *cell),
+                        None => state.0.remove(key),
+                    };
+                }
+                tessera_ledger::invariants::check(&state).map_err(|v| TestCaseError::fail(format!("{v:?}")))?;
+            }
+        }
+    }
+
+    #[test]
+    fn block_one_opens_the_ledger() {
+        let genesis = genesis();
+        let initial: GenesisCells = genesis.cells().into_iter().collect();
+        let context = |height| BlockContext {
+            network: genesis.network_id(),
+            height,
+            time_ms: 1,
+            beacon: Hash::ZERO,
+            proposer: key(0).public(),
+        };
+        let opened = run(&context(1), &initial, &MemState::default(), vec![]);
+        for (key, cell) in &initial {
+            assert!(opened.writes.iter().any(|(have, value)| have == key && value.is_some()), "{cell:?} is missing");
+        }
+        let state = MemState::new(&genesis);
+        assert!(run(&context(2), &initial, &state, vec![]).writes.len() < initial.len());
+    }
+}

@@ -174,3 +174,66 @@ impl Mempool {
         async move { arrived.notified().await }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tessera_canon::SecretKey;
+    use tessera_ledger::{Tx, action};
+
+    fn tx(sender: u8, nonce: u64, fee: u128) -> SignedTx {
+        let key = SecretKey::from_seed([sender; 32]);
+        let action = action::Transfer { to: key.public(), amount: 1 }.into();
+        SignedTx::sign(&key, Tx { network: Hash::ZERO, sender: key.public(), nonce, fee, action })
+    }
+
+    #[test]
+    fn one_transaction_a_nonce_and_the_higher_fee_stays() {
+        let pool = Mempool::default();
+        assert_eq!(pool.insert(tx(1, 0, 5), 0), Ok(true));
+        assert_eq!(pool.insert(tx(1, 0, 5), 0), Ok(false));
+        assert_eq!(pool.insert(tx(1, 0, 4), 0), Err(SubmitError::NonceTaken { nonce: 0, fee: 5 }));
+        assert_eq!(pool.insert(tx(1, 0, 6), 0), Ok(true));
+        assert_eq!(pool.candidates(), vec![tx(1, 0, 6)]);
+        assert_eq!(pool.insert(tx(1, 3, 5), 4), Err(SubmitError::NonceUsed { expected: 4, got: 3 }));
+        assert_eq!(pool.insert(tx(1, 64, 5), 0), Err(SubmitError::NonceTooFar { expected: 0, got: 64 }));
+        assert_eq!(pool.len(), 1);
+    }
+
+    #[test]
+    fn senders_take_turns_and_final_blocks_clear_them() {
+        let pool = Mempool::default();
+        for (sender, nonce) in [(1, 1), (1, 0), (2, 7), (1, 2)] {
+            pool.insert(tx(sender, nonce, 1), nonce.saturating_sub(2)).unwrap();
+        }
+        let nonces: Vec<u64> = pool.candidates().iter().map(|tx| tx.body.nonce).collect();
+        let own: Vec<u64> = nonces.iter().copied().filter(|nonce| *nonce < 7).collect();
+        assert_eq!(own, [0, 1, 2]);
+        assert!(nonces[..2].contains(&7), "the second sender comes before the first one's second: {nonces:?}");
+        pool.settle(5, &[tx(1, 1, 9)]);
+        assert_eq!(pool.len(), 2);
+        pool.forget(&tx(1, 2, 1));
+        assert_eq!(pool.candidates(), vec![tx(2, 7, 1)]);
+        pool.settle(5 + EXPIRY_BLOCKS, &[]);
+        assert_eq!((pool.len(), pool.lock().bytes), (0, 0));
+    }
+
+    #[test]
+    fn the_pool_is_bounded() {
+        let pool = Mempool::default();
+        let mut taken = 0;
+        'all: for sender in 0..=255 {
+            for nonce in 0..MAX_OF_SENDER as u64 {
+                match pool.insert(tx(sender, nonce, 1), 0) {
+                    Ok(new) => taken += usize::from(new),
+                    Err(error) => {
+                        assert_eq!(error, SubmitError::Full);
+                        break 'all;
+                    }
+                }
+            }
+        }
+        assert_eq!((taken, pool.len()), (MAX_WAITING, MAX_WAITING));
+        assert!(pool.candidates().len() <= MAX_BLOCK_TXS);
+    }
+}
