@@ -41,7 +41,7 @@ const ROOTS: [u64; 16] = [
     0x7fffa74712c3cdfd,
 ];
 
-/// `2^(-number/of)` in Q16, to within one unit. Integer only; 0 past 2^-31.
+/// `2^(-number/of)` in Q16, to within two units. Integer only; 0 past 2^-31.
 pub fn half_power(number: u64, of: u64) -> u32 {
     if of == 0 {
         return 0;

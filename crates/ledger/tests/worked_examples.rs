@@ -125,9 +125,9 @@ fn ownership_example() {
     assert_eq!([0, 1, 2, 3].map(shares), [52_428_800, 125_707_000, 132_260_000, 44_682_000]);
 }
 
-/// Section 4.2: the half-life term against exact powers, and both rules' bounds.
+/// Section 4.2: the half-life term against exact powers.
 #[test]
-fn half_power_is_exact_to_a_unit_and_falls() {
+fn half_power_is_within_two_units_and_falls() {
     assert_eq!(run::half_power(0, 7), 65536);
     assert_eq!(run::half_power(7, 7), 32768);
     assert_eq!(run::half_power(14, 7), 16384);
