@@ -7,4 +7,13 @@
 //!
 //! What is computed and decided lies in the protocol crates; this crate only carries bytes and time to them.
 
+pub mod amount;
+pub mod daemon;
+pub mod endpoint;
+pub mod folder;
+pub mod keyfile;
+pub mod ledger;
+pub mod network;
+pub mod seat;
 pub mod switchboard;
+pub mod validator;

@@ -1,0 +1,108 @@
+//! Answer questions about the ledger from a validator in this process.
+//!
+//! Remembers the last blocks with their events, so that who submitted a transaction can be shown what it did.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard},
+};
+use tessera_canon::{Hash, List};
+use tessera_validator::{FinalizedBlock, ProveError, SubmitError, ValidatorHandle};
+use tessera_wire::rpc::{Answer, Ask, Included, NotHere, Refused, Taken};
+use tokio::sync::broadcast::error::RecvError;
+
+/// Final blocks whose events are remembered.
+pub const REMEMBERED_BLOCKS: usize = 1024;
+/// Events remembered; the oldest blocks go first.
+const REMEMBERED_EVENTS: usize = 200_000;
+
+#[derive(Default)]
+struct Recent {
+    blocks: BTreeMap<u64, Arc<FinalizedBlock>>,
+    /// Transaction id and the height of its block.
+    txs: BTreeMap<Hash, u64>,
+    events: usize,
+}
+
+impl Recent {
+    fn add(&mut self, block: Arc<FinalizedBlock>) {
+        let height = block.header.height;
+        self.events += block.events.len();
+        self.txs.extend(block.txs.iter().map(|tx| (tx.id(), height)));
+        self.blocks.insert(height, block);
+        while self.blocks.len() > REMEMBERED_BLOCKS || (self.events > REMEMBERED_EVENTS && self.blocks.len() > 1) {
+            let Some((_, oldest)) = self.blocks.pop_first() else { return };
+            self.events -= oldest.events.len();
+            let gone: BTreeSet<Hash> = oldest.txs.iter().map(|tx| tx.id()).collect();
+            self.txs.retain(|id, at| *at != oldest.header.height || !gone.contains(id));
+        }
+    }
+    fn of_tx(&self, id: &Hash) -> Option<Arc<FinalizedBlock>> {
+        self.blocks.get(self.txs.get(id)?).cloned()
+    }
+}
+
+/// Answers from a validator. Cheap to clone.
+#[derive(Clone)]
+pub struct Answerer {
+    validator: ValidatorHandle,
+    recent: Arc<Mutex<Recent>>,
+}
+
+impl Answerer {
+    /// Listen to `validator` from now on. Needs a tokio runtime; ends with the validator.
+    pub fn start(validator: ValidatorHandle) -> Self {
+        let answerer = Self { recent: Arc::default(), validator };
+        let (mut feed, listener) = (answerer.validator.subscribe(), answerer.clone());
+        tokio::spawn(async move {
+            loop {
+                match feed.recv().await {
+                    Ok(block) => listener.recent().add(block),
+                    // Those blocks are still on the chain; only their events cannot be shown.
+                    Err(RecvError::Lagged(blocks)) => tracing::warn!(blocks, "lost the events of some blocks"),
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        answerer
+    }
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+    /// The validator behind it.
+    pub fn validator(&self) -> &ValidatorHandle {
+        &self.validator
+    }
+    /// Answer one question.
+    pub async fn answer(&self, ask: Ask) -> Answer {
+        let validator = &self.validator;
+        let or_not_here = |found: Option<Answer>| found.unwrap_or(Answer::NotHere(NotHere {}));
+        match ask {
+            Ask::Latest(_) => or_not_here(validator.latest().await.map(Answer::Header)),
+            Ask::HeaderAt(at) => or_not_here(validator.header_at(at.height).await.map(Answer::Header)),
+            Ask::BlockAt(at) => or_not_here(validator.block_at(at.height).await.map(Answer::Block)),
+            Ask::Prove(prove) => match validator.prove(prove.keys.into_inner()).await {
+                Ok(proof) => Answer::State(proof),
+                Err(error) => {
+                    let retry = !matches!(error, ProveError::TooManyKeys { .. });
+                    Answer::Refused(Refused::new(retry, &error.to_string()))
+                }
+            },
+            Ask::Submit(tx) => match validator.submit(tx).await {
+                Ok(tx) => Answer::Taken(Taken { tx }),
+                Err(error) => {
+                    // A used or taken nonce is the sender's to sort out: its transaction may be in already.
+                    let race = matches!(error, SubmitError::NonceUsed { .. } | SubmitError::NonceTaken { .. });
+                    Answer::Refused(Refused::new(race || error.may_retry(), &error.to_string()))
+                }
+            },
+            Ask::ReceiptOf(of) => or_not_here(self.included(&of.tx).await.map(Answer::Included)),
+        }
+    }
+    async fn included(&self, tx: &Hash) -> Option<Included> {
+        let found = self.recent().of_tx(tx)?;
+        let height = found.header.height;
+        let (header, block) = (self.validator.header_at(height).await?, self.validator.block_at(height).await?);
+        Some(Included { header, block, events: List::new(found.events.clone()).ok()? })
+    }
+}

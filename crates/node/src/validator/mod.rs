@@ -1,0 +1,111 @@
+//! Keep the ledger: run a validator from its folder and answer light clients.
+
+use crate::{
+    folder::{Folder, FolderError},
+    keyfile::{self, KeyFileError},
+    ledger::{
+        Answerer, RpcServer,
+        rpc::{RpcCounts, RpcLimits},
+    },
+    network::NetworkFile,
+    switchboard::Switchboard,
+};
+use tessera_canon::PublicKey;
+use tessera_chain::Header;
+use tessera_net::Transport;
+use tessera_validator::{
+    StartError, Status, Timing, Validator, ValidatorConfig, ValidatorHandle,
+    committee::{CommitteeError, SecretShare},
+};
+
+/// How long blocks take while transactions wait and while none waits, milliseconds.
+pub const TIMING: Timing = Timing { interval_ms: 250, idle_ms: 1000 };
+
+/// Why a validator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ValidateError {
+    /// The folder's key is no validator's.
+    #[error("the key {key} of this folder is not a validator of network {network}; its validators are {validators}")]
+    NotValidator { key: PublicKey, network: String, validators: String },
+    /// The share is missing or malformed.
+    #[error("the share in {path} cannot be used: {cause}; it was made with the key by `tessera network new`")]
+    Share { path: String, cause: CommitteeError },
+    /// The engine did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Key trouble.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// Folder trouble.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+/// A running validator with its service for light clients.
+pub struct ValidatorNode {
+    handle: ValidatorHandle,
+    answerer: Answerer,
+    server: RpcServer,
+}
+
+impl ValidatorNode {
+    /// Start the validator of `folder`, whose key must be one of `network`'s validators, and answer questions
+    /// that come over `switchboard`. The folder's lock must be held by the caller.
+    pub async fn start<T: Transport>(
+        folder: &Folder,
+        network: &NetworkFile,
+        switchboard: &Switchboard<T>,
+    ) -> Result<Self, ValidateError> {
+        let key = folder.key()?;
+        let Some(own) = network.validator(&key.public()) else {
+            let validators: Vec<String> = network.validators.iter().map(|entry| entry.key.short()).collect();
+            return Err(ValidateError::NotValidator {
+                key: key.public(),
+                network: network.genesis.name.to_string(),
+                validators: validators.join(", "),
+            });
+        };
+        let path = folder.share_path();
+        let share = SecretShare::from_hex(&keyfile::read_secret(&path)?)
+            .map_err(|cause| ValidateError::Share { path: path.display().to_string(), cause })?;
+        let config = ValidatorConfig {
+            listen: own.consensus,
+            key,
+            share,
+            genesis: network.genesis.clone(),
+            committee: network.validators.iter().map(|entry| (entry.key, entry.consensus)).collect(),
+            data_dir: folder.ledger_path(),
+            state_sync: false,
+            timing: TIMING,
+        };
+        let handle = Validator::start(config).await?;
+        let answerer = Answerer::start(handle.clone());
+        let server = RpcServer::start(switchboard, answerer.clone(), RpcLimits::default());
+        Ok(Self { handle, answerer, server })
+    }
+    /// For a ledger client in the same process.
+    pub fn answerer(&self) -> Answerer {
+        self.answerer.clone()
+    }
+    /// How the validator is doing.
+    pub fn status(&self) -> Status {
+        self.handle.status()
+    }
+    /// The newest final header.
+    pub fn tip(&self) -> Option<Header> {
+        self.status().tip
+    }
+    /// What the service did.
+    pub fn counts(&self) -> RpcCounts {
+        self.server.counts()
+    }
+    /// End it, and wait until its store is closed. Returns why it failed, if it did.
+    pub async fn stop(self) -> Option<String> {
+        drop(self.server);
+        self.handle.stop().await
+    }
+    /// Wait until it ends by itself; returns why.
+    pub async fn ended(&self) -> Option<String> {
+        self.handle.stopped().await
+    }
+}
