@@ -8,6 +8,7 @@
 //! What is computed and decided lies in the protocol crates; this crate only carries bytes and time to them.
 
 pub mod amount;
+pub mod chat;
 pub mod daemon;
 pub mod endpoint;
 pub mod folder;

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tessera_canon::{Hash, List, PublicKey};
-use tessera_chain::{Block, CertifiedHeader, Header, LightClient, MAX_PROVED_KEYS, VerifyError};
+use tessera_chain::{Block, CertifiedHeader, Header, LightClient, MAX_PROVED_KEYS, StateProof, VerifyError};
 use tessera_ledger::{Cell, Key};
 use tessera_net::{NetEvent, PeerId, Transport};
 use tessera_wire::{
@@ -220,17 +220,22 @@ impl<T: Transport> LedgerClient<T> {
         Err(LedgerError::Moving { tries: SAME_HEIGHT_TRIES, keys: keys.len() })
     }
     async fn prove(&self, keys: &[Key]) -> Result<(Header, Vec<(Key, Option<Cell>)>), LedgerError> {
+        let (proof, proved) = self.proof(keys).await?;
+        Ok((proof.header.header, proved))
+    }
+    /// A verified proof of the cells of `keys`, to show to others, and what it proves.
+    pub async fn proof(&self, keys: &[Key]) -> Result<(StateProof, Vec<(Key, Option<Cell>)>), LedgerError> {
         let list = List::new(keys.to_vec()).map_err(|_| LedgerError::TooMany { max: MAX_PROVED_KEYS })?;
         self.ask(Ask::Prove(Prove { keys: list }), |validator, answer| match answer {
             Answer::State(proof) => {
                 let proved = self.0.light.verify_state(&proof).map_err(|cause| self.0.wrong(validator, cause))?;
-                let header = proof.header.header;
+                let header = &proof.header.header;
                 if !proved.iter().map(|(key, _)| key).eq(keys) {
                     let key = keys.first().copied().unwrap_or(Hash::ZERO);
                     return Err(self.0.wrong(validator, VerifyError::BadProof { key, height: header.height }));
                 }
-                self.0.fresh(&header)?;
-                Ok((header, proved))
+                self.0.fresh(header)?;
+                Ok((proof, proved))
             }
             other => Err(self.0.unexpected("a proof", other)),
         })

@@ -1,0 +1,146 @@
+//! Take a seat in a run: ask the ledger for one, train in it, and serve from it once the run is trained.
+//!
+//! [`join`] deals with the ledger, [`training`] and [`hosting`] drive the pure state machines of
+//! `tessera-swarm` and `tessera-serve` with real messages, threads and disks, [`store`] keeps states in files,
+//! [`event`] says what an operator or a script may see. Arithmetic runs on a thread of its own, so that the
+//! network never waits for it.
+
+pub mod event;
+pub mod hosting;
+pub mod join;
+pub mod store;
+pub mod training;
+
+use crate::{folder::Folder, ledger::LedgerClient, switchboard::Switchboard};
+use event::{Events, SeatEvent};
+use join::Place;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tessera_canon::SecretKey;
+use tessera_chain::LightClient;
+use tessera_model::{Dataset, RunSpec};
+use tessera_net::Transport;
+use tokio::sync::watch;
+
+/// How often the ledger is asked for news of the run.
+const LEDGER_PAUSE: Duration = Duration::from_millis(700);
+
+/// What a seat needs to know.
+pub struct SeatConfig {
+    pub key: SecretKey,
+    pub spec: RunSpec,
+    /// The text that the run trains on; `None` for the embedded corpus.
+    pub corpus: Option<String>,
+    /// Where other seats reach this one.
+    pub endpoint: SocketAddr,
+    /// Threads of arithmetic.
+    pub threads: usize,
+    /// Serve inference after training.
+    pub serve: bool,
+}
+
+/// Why a seat could not be taken or had to be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum SeatError {
+    #[error(transparent)]
+    Ledger(#[from] crate::ledger::LedgerError),
+    #[error("the run's data cannot be used: {0}")]
+    Data(#[from] tessera_model::DataError),
+    #[error("cannot keep states in {folder}: {cause}; {}", crate::folder::advice(cause))]
+    Store { folder: String, cause: std::io::Error },
+    #[error("the stage cannot be set up: {0}")]
+    Worker(#[from] tessera_swarm::WorkerError),
+    #[error("the stage cannot serve: {0}")]
+    Serve(#[from] tessera_model::ModelError),
+    #[error(
+        "the ledger's terms of run {run} do not fit the specification: {what} is {expected} in the specification and {got} on the ledger"
+    )]
+    Terms { run: String, what: &'static str, expected: String, got: String },
+    #[error("the run was aborted: {0}")]
+    Aborted(&'static str),
+    #[error("stopped: {0}")]
+    Halted(String),
+    #[error("the thread of arithmetic ended unexpectedly; see the messages above and start the node again")]
+    WorkerGone,
+}
+
+/// Take part in the run until `stop` becomes true. Returns early only for an error.
+pub async fn run<T: Transport>(
+    switchboard: Switchboard<T>,
+    ledger: LedgerClient<T>,
+    light: LightClient,
+    folder: &Folder,
+    config: SeatConfig,
+    events: Events,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), SeatError> {
+    let run = config.spec.run_id();
+    let watch = ledger.watch_run(run, LEDGER_PAUSE);
+    tessera_arith::set_threads(config.threads.max(1));
+    let spec = Arc::new(config.spec.clone());
+    let Some(place) = join::take_seat(&ledger, &config, watch.clone(), &events, &mut stop).await? else {
+        return Ok(());
+    };
+    events.send(SeatEvent::Seated { run, stage: place.stage, seat: place.seat });
+    let data = load_data(&spec, config.corpus.as_deref(), &place).await?;
+    let keeper = tokio::spawn(join::keep_seat(
+        ledger.clone(),
+        config.key.clone(),
+        run,
+        config.endpoint,
+        watch.clone(),
+        switchboard.clone(),
+    ));
+    let result = async {
+        let trained = training::train(
+            &switchboard,
+            &ledger,
+            folder,
+            &config,
+            &place,
+            spec.clone(),
+            data,
+            watch.clone(),
+            &events,
+            &mut stop,
+        )
+        .await?;
+        match trained {
+            Some(weights) if config.serve => {
+                hosting::serve(
+                    &switchboard,
+                    &ledger,
+                    light,
+                    &config,
+                    &place,
+                    weights,
+                    watch,
+                    &events,
+                    &mut stop,
+                )
+                .await
+            }
+            _ => Ok(()),
+        }
+    }
+    .await;
+    keeper.abort();
+    result
+}
+
+/// The data, for the first and the last stage.
+async fn load_data(
+    spec: &Arc<RunSpec>,
+    corpus: Option<&str>,
+    place: &Place,
+) -> Result<Option<Arc<Dataset>>, SeatError> {
+    if place.stage != 0 && place.stage + 1 != spec.stage_count() {
+        return Ok(None);
+    }
+    let (spec, corpus) = (spec.clone(), corpus.map(str::to_owned));
+    let load = move || match corpus {
+        Some(text) => Dataset::from_text(&spec, &text),
+        None => Dataset::embedded(&spec),
+    };
+    let data = tokio::task::spawn_blocking(load).await.map_err(|_| SeatError::WorkerGone)??;
+    Ok(Some(Arc::new(data)))
+}

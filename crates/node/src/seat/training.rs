@@ -1,0 +1,242 @@
+//! Drive a trainer's state machine: frames in, effects out, arithmetic on a thread of its own.
+
+use super::{Events, SeatConfig, SeatError, SeatEvent, event::Credit, join::Place, store::StateFiles};
+use crate::{
+    folder::Folder,
+    ledger::{LedgerClient, RunView},
+    switchboard::Switchboard,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tessera_ledger::record::RunState;
+use tessera_model::{Dataset, RunSpec, StageWeights};
+use tessera_net::{NetEvent, Transport};
+use tessera_swarm::{
+    Effect, Input, Job, JobResult, Note, Phase, Shape, Trainer, TrainerConfig, Tuning, Worker,
+};
+use tessera_wire::{CONTROL, TENSORS, from_frame, to_frame, training::Message};
+use tokio::sync::{mpsc, watch};
+
+const TICK: Duration = Duration::from_millis(100);
+/// Events of the network that may wait for this seat.
+const QUEUE: usize = 4096;
+
+/// A job for the thread, or the wish for its weights.
+enum Order {
+    Job(Job),
+    Weights,
+}
+enum Answer {
+    Done(Box<JobResult>),
+    Weights(Arc<StageWeights>),
+}
+
+/// Train until the run is trained and all of this stage's reports are on the ledger; then hand over the weights.
+/// `None` if stopped before.
+#[allow(clippy::too_many_arguments)]
+pub(super) async fn train<T: Transport>(
+    switchboard: &Switchboard<T>,
+    ledger: &LedgerClient<T>,
+    folder: &Folder,
+    config: &SeatConfig,
+    place: &Place,
+    spec: Arc<RunSpec>,
+    data: Option<Arc<Dataset>>,
+    mut watch: watch::Receiver<Option<RunView>>,
+    events: &Events,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Option<Arc<StageWeights>>, SeatError> {
+    let path = folder.run_path(&spec.run_id()).join(format!("stage-{}", place.stage));
+    let store = StateFiles::open(&path)
+        .map_err(|cause| SeatError::Store { folder: path.display().to_string(), cause })?;
+    let (orders, mut answers) = start_worker(&spec, place.stage, data, store, config.threads)?;
+    let mut trainer = Trainer::new(TrainerConfig {
+        network: ledger.network(),
+        shape: Shape::of(&spec),
+        key: config.key.clone(),
+        stage: place.stage,
+        seat: place.seat,
+        incarnation: incarnation(),
+        tuning: Tuning::default(),
+    });
+    let mut frames = switchboard.subscribe(&[CONTROL, TENSORS], QUEUE);
+    let begun = Instant::now();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut inputs = Vec::new();
+    if let Some(view) = watch.borrow_and_update().as_ref() {
+        inputs.push(Input::Roster(view.roster()));
+    }
+    inputs.push(Input::Start);
+    loop {
+        for input in inputs.drain(..) {
+            let now = begun.elapsed().as_millis() as u64;
+            for effect in trainer.step(now, input) {
+                carry_out(effect, switchboard, ledger, config, events, &orders)?;
+            }
+        }
+        if *trainer.phase() == Phase::Halted {
+            return Err(SeatError::Halted("the seat's state machine has stopped; see its last event".into()));
+        }
+        let serving = watch.borrow().as_ref().is_some_and(|view| view.run.state == RunState::Serving);
+        if trainer.finished() && serving {
+            orders.send(Order::Weights).map_err(|_| SeatError::WorkerGone)?;
+            loop {
+                match answers.recv().await {
+                    Some(Answer::Weights(weights)) => return Ok(Some(weights)),
+                    Some(Answer::Done(_)) => {}
+                    None => return Err(SeatError::WorkerGone),
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+            answer = answers.recv() => match answer {
+                Some(Answer::Done(result)) => inputs.push(Input::Done(*result)),
+                Some(Answer::Weights(_)) => {}
+                None => return Err(SeatError::WorkerGone),
+            },
+            changed = watch.changed() => {
+                if changed.is_err() {
+                    return Ok(None);
+                }
+                if let Some(view) = watch.borrow_and_update().as_ref() {
+                    if view.run.state == RunState::Aborted {
+                        return Err(SeatError::Aborted("its designers did less than their minimum"));
+                    }
+                    inputs.push(Input::Roster(view.roster()));
+                }
+            }
+            event = frames.recv() => match event {
+                Some(event) => inputs.extend(to_input(event, switchboard, events)),
+                None => return Ok(None),
+            },
+            _ = tick.tick() => inputs.push(Input::Tick),
+        }
+    }
+}
+
+/// Milliseconds since 1970: grows with every start of the process.
+fn incarnation() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64)
+}
+
+fn to_input<T: Transport>(event: NetEvent, switchboard: &Switchboard<T>, events: &Events) -> Option<Input> {
+    match event {
+        NetEvent::Up(peer) => Some(Input::Up(peer)),
+        NetEvent::Down { peer, .. } => Some(Input::Down(peer)),
+        NetEvent::Frame { from, channel, bytes } => match from_frame::<Message>(channel, &bytes) {
+            Ok(message) if message.channel() == channel => Some(Input::Peer { from, message }),
+            Ok(message) => {
+                drop_peer(switchboard, events, from, format!("{} on channel {channel}", message.kind()));
+                None
+            }
+            Err(error) => {
+                drop_peer(switchboard, events, from, error.to_string());
+                None
+            }
+        },
+    }
+}
+
+fn drop_peer<T: Transport>(
+    switchboard: &Switchboard<T>,
+    events: &Events,
+    peer: tessera_canon::PublicKey,
+    reason: String,
+) {
+    switchboard.transport().drop_peer(peer, &reason);
+    events.send(SeatEvent::Dropped { peer, reason });
+}
+
+fn carry_out<T: Transport>(
+    effect: Effect,
+    switchboard: &Switchboard<T>,
+    ledger: &LedgerClient<T>,
+    config: &SeatConfig,
+    events: &Events,
+    orders: &std::sync::mpsc::Sender<Order>,
+) -> Result<(), SeatError> {
+    match effect {
+        Effect::Send { to, message } => {
+            if let Err(error) = switchboard.transport().send(to, message.channel(), to_frame(&message)) {
+                // The state machine asks again for everything that does not arrive.
+                tracing::debug!(%error, kind = message.kind(), "not sent");
+            }
+        }
+        Effect::Run(job) => orders.send(Order::Job(*job)).map_err(|_| SeatError::WorkerGone)?,
+        Effect::Report(report) => {
+            let (ledger, key, events) = (ledger.clone(), config.key.clone(), events.clone());
+            let (window, stage) = (report.report.window, report.report.stage);
+            tokio::spawn(async move {
+                match ledger.submit(&key, (*report).into()).await {
+                    Ok(receipt) => events.send(SeatEvent::Reported { window, stage, height: receipt.height }),
+                    // Another seat may have been quicker; if not, the state machine posts it again.
+                    Err(error) => tracing::info!(%error, window, "a window report was not taken"),
+                }
+            });
+        }
+        Effect::Drop { peer, reason } => drop_peer(switchboard, events, peer, reason),
+        Effect::Note(note) => events.send(to_event(note)),
+    }
+    Ok(())
+}
+
+fn to_event(note: Note) -> SeatEvent {
+    match note {
+        Note::Working { step, state_root } => SeatEvent::Working { step, state_root },
+        Note::Closed { step, state_root, credits, held_out_loss, training_loss } => SeatEvent::Closed {
+            step,
+            state_root,
+            credits: credits
+                .into_iter()
+                .map(|(account, microbatches)| Credit { account, microbatches })
+                .collect(),
+            held_out_loss,
+            training_loss,
+        },
+        Note::Lost { peer, stage, units } => SeatEvent::Lost { peer, stage, units },
+        Note::Back { peer, stage } => SeatEvent::Back { peer, stage },
+        Note::Replayed { step, unit } => SeatEvent::Replayed { step, unit },
+        Note::Fetching { progress, from, bytes } => SeatEvent::Fetching { progress, from, bytes },
+        Note::Fetched { progress, state_root } => SeatEvent::Fetched { progress, state_root },
+        Note::Damaged { what } => SeatEvent::Damaged { what },
+        Note::Trouble { what } => SeatEvent::Trouble { what },
+        Note::Halted { why } => SeatEvent::Halted { why },
+        Note::Finished { state_root, loss } => SeatEvent::Finished { state_root, loss },
+    }
+}
+
+type Worked = (std::sync::mpsc::Sender<Order>, mpsc::Receiver<Answer>);
+
+/// Start the thread of arithmetic. The state machine has at most one job outstanding, so its queue is bounded.
+fn start_worker(
+    spec: &Arc<RunSpec>,
+    stage: u16,
+    data: Option<Arc<Dataset>>,
+    store: StateFiles,
+    threads: usize,
+) -> Result<Worked, SeatError> {
+    let mut worker = Worker::new(spec.clone(), stage, data, Box::new(store))?;
+    let (orders, taken) = std::sync::mpsc::channel::<Order>();
+    let (give, answers) = mpsc::channel(4);
+    std::thread::Builder::new()
+        .name("arithmetic".into())
+        .spawn(move || {
+            tessera_arith::set_threads(threads.max(1));
+            while let Ok(order) = taken.recv() {
+                let answer = match order {
+                    Order::Job(job) => Answer::Done(Box::new(worker.execute(job))),
+                    Order::Weights => Answer::Weights(Arc::new(worker.state().snapshot())),
+                };
+                if give.blocking_send(answer).is_err() {
+                    return;
+                }
+            }
+        })
+        .map_err(|cause| SeatError::Store { folder: "a thread".into(), cause })?;
+    Ok((orders, answers))
+}
