@@ -1,6 +1,6 @@
 //! Say what a block is: a header that binds everything, and the transactions it binds.
 
-use crate::certificate::{consensus_key, member_key};
+use crate::certificate::consensus_key;
 use commonware_consensus::{
     Block as ConsensusBlock, BoundedBlock, CertifiableBlock, Heightable,
     simplex::types,
@@ -11,7 +11,7 @@ use tessera_canon::{
     Domain, Hash, List, PublicKey,
     bytes::BufMut,
     codec::{Buf, EncodeSize, Error, RangeCfg, Read, Write},
-    digest, digest_bytes, encode, merkle_root, record,
+    digest, digest_bytes, merkle_root, record,
 };
 use tessera_ledger::{BlockContext, Event, SignedTx};
 
@@ -27,6 +27,8 @@ pub const MAX_BLOCK_TXS: usize = 512;
 pub const MAX_BLOCK_BYTES: usize = 512 << 10;
 /// Length of a seed: a compressed BLS12-381 G1 point.
 pub const SEED_BYTES: usize = 48;
+/// No block is this late (the year 287 396): room for sums that cannot overflow.
+const MAX_TIME_MS: u64 = 1 << 53;
 /// Upper bound of an encoded header (all fields are of fixed size but the optional seed).
 const MAX_HEADER_BYTES: usize = 8 * 32 + 6 * 8 + 1 + SEED_BYTES;
 
@@ -134,6 +136,9 @@ impl Block {
         if header.tx_root != tx_root(&txs) {
             return Err(Error::Invalid("Block", "transactions are not those of the header"));
         }
+        if header.time_ms >= MAX_TIME_MS {
+            return Err(Error::Invalid("Block", "impossible time"));
+        }
         if header.ops_start >= header.ops_end || header.ops_end > (1 << 62) {
             return Err(Error::Invalid("Block", "empty or impossible range of state changes"));
         }
@@ -199,16 +204,5 @@ impl CertifiableBlock for Block {
 impl BoundedBlock for Block {
     fn max_encode_size(_: &()) -> usize {
         MAX_HEADER_BYTES + 5 + MAX_BLOCK_BYTES
-    }
-}
-
-impl Block {
-    /// The identity behind a consensus key, for headers.
-    pub fn proposer_of(leader: &ed25519::PublicKey) -> PublicKey {
-        member_key(leader)
-    }
-    /// Length of the encoded block in bytes.
-    pub fn bytes(&self) -> usize {
-        encode(self).len()
     }
 }

@@ -45,7 +45,9 @@ pub struct Identity(pub [u8; 96]);
 
 /// Bytes or digits that are no group key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected the committee's group key (96 bytes, 192 hexadecimal digits, a point of BLS12-381 G2), got {got}")]
+#[error(
+    "expected the committee's group key (96 bytes, 192 hexadecimal digits, a point of BLS12-381 G2), got {got}"
+)]
 pub struct IdentityError {
     /// What came instead.
     pub got: String,

@@ -24,14 +24,15 @@ mod light;
 mod proof;
 
 pub use block::{
-    Block, BlockDigest, Context, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, SEED_BYTES, Seed, event_root, tx_root,
+    Block, BlockDigest, Context, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, SEED_BYTES, Seed, event_root,
+    tx_root,
 };
 pub use certificate::{
-    CertifiedHeader, Finalization, Identity, IdentityError, MAX_LINKS, Scheme, consensus_key, consensus_namespace,
-    member_key,
+    CertifiedHeader, Finalization, Identity, IdentityError, MAX_LINKS, Scheme, consensus_key,
+    consensus_namespace, member_key,
 };
 pub use light::{LightClient, VerifyError};
 pub use proof::{
-    ABSENT, CellEncoding, CHUNK_BYTES, ExclusionProof, MAX_PROOF_BYTES, MAX_PROVED_KEYS, PresenceProof,
-    ProvedEntry, StateProof,
+    CHUNK_BYTES, CellEncoding, ExclusionProof, MAX_PROOF_BYTES, MAX_PROVED_KEYS, PresenceProof, ProvedEntry,
+    StateProof,
 };

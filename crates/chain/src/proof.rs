@@ -26,9 +26,6 @@ pub type PresenceProof = constant::KeyValueProof<mmr::Family, blake3::Digest, bl
 pub type ExclusionProof =
     constant::ExclusionProof<mmr::Family, blake3::Digest, CellEncoding, blake3::Digest, CHUNK_BYTES>;
 
-/// The cell of a key that does not exist.
-pub const ABSENT: Option<Cell> = None;
-
 record! {
     /// One key, what it holds, and why.
     pub struct ProvedEntry {

@@ -13,8 +13,8 @@ use commonware_utils::{N3f1, TryCollect as _, ordered::Set};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tessera_canon::{Hash, List, SecretKey, decode, encode};
 use tessera_chain::{
-    Block, CertifiedHeader, Header, Identity, LightClient, Scheme, SEED_BYTES, Seed, VerifyError, consensus_key,
-    consensus_namespace, event_root, tx_root,
+    Block, CertifiedHeader, Header, Identity, LightClient, SEED_BYTES, Scheme, Seed, VerifyError,
+    consensus_key, consensus_namespace, event_root, tx_root,
 };
 use tessera_ledger::{SignedTx, Tx, action};
 
@@ -29,7 +29,8 @@ fn schemes(seed: u64) -> Vec<Scheme> {
     set.iter()
         .map(|key| {
             let share = shares.get_value(key).unwrap().clone();
-            Scheme::signer(&consensus_namespace(&NETWORK), set.clone(), output.public().clone(), share).unwrap()
+            Scheme::signer(&consensus_namespace(&NETWORK), set.clone(), output.public().clone(), share)
+                .unwrap()
         })
         .collect()
 }
@@ -73,7 +74,7 @@ fn finalize(schemes: &[Scheme], header: &Header) -> tessera_chain::Finalization 
     );
     let votes: Vec<_> =
         schemes.iter().take(3).map(|scheme| Finalize::sign(scheme, proposal.clone()).unwrap()).collect();
-    let votes = commonware_utils::iter::NonEmpty::try_from(votes.iter()).ok().unwrap();
+    let votes = commonware_utils::iter::NonEmpty::try_new(votes.iter()).unwrap();
     Finalization::from_finalizes(&schemes[0], votes, &Sequential).unwrap()
 }
 
@@ -90,7 +91,8 @@ fn a_header_is_final_by_its_own_or_a_descendants_certificate() {
         (one, two, three)
     };
     let certificate = finalize(&schemes, &three);
-    let direct = CertifiedHeader { header: three.clone(), links: List::default(), certificate: certificate.clone() };
+    let direct =
+        CertifiedHeader { header: three.clone(), links: List::default(), certificate: certificate.clone() };
     let linked = CertifiedHeader {
         header: one.clone(),
         links: List::new(vec![two.clone(), three.clone()]).unwrap(),

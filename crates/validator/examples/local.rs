@@ -11,11 +11,7 @@ use std::{
 };
 use tessera_canon::{Blob, List, SecretKey};
 use tessera_chain::LightClient;
-use tessera_ledger::{
-    Genesis, Params, SignedTx, Tx, action,
-    genesis::{GenesisAccount},
-    keys, query,
-};
+use tessera_ledger::{Genesis, Params, SignedTx, Tx, action, genesis::GenesisAccount, keys, query};
 use tessera_validator::{
     Timing, Validator, ValidatorConfig, ValidatorHandle,
     committee::{SecretShare, deal},
@@ -81,9 +77,10 @@ impl Network {
 
 fn usage() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).map_or(0, |rest| {
-        rest.trim().trim_end_matches("kB").trim().parse().unwrap_or(0)
-    });
+    let rss = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .map_or(0, |rest| rest.trim().trim_end_matches("kB").trim().parse().unwrap_or(0));
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
     let ticks: u64 = [11, 12].iter().filter_map(|at| fields.get(*at)?.parse::<u64>().ok()).sum();
@@ -99,9 +96,14 @@ async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize| args[at].parse::<u64>().expect("a number");
     let one = args[0] == "one";
-    let (members, seconds, rate) = if one { (number(2), number(3), number(4)) } else { (number(1), number(2), number(3)) };
+    let (members, seconds, rate) =
+        if one { (number(2), number(3), number(4)) } else { (number(1), number(2), number(3)) };
     let net = network(members as u8);
-    let scratch = PathBuf::from(if one { args[5].clone() } else { format!("/tmp/tessera-local-{}", std::process::id()) });
+    let scratch = PathBuf::from(if one {
+        args[5].clone()
+    } else {
+        format!("/tmp/tessera-local-{}", std::process::id())
+    });
     let mut handles = Vec::new();
     if one {
         handles.push(net.start(number(1) as usize, &scratch, args.get(6).is_some()).await);
@@ -158,14 +160,16 @@ async fn main() {
         (busy - measured.1.1) as f64 / 10.0 / elapsed,
     );
     let light = LightClient::new(handle.network(), &handle.identity()).expect("a group key");
-    let wanted = vec![keys::account(&net.user.public()), keys::account(&SecretKey::from_seed([99; 32]).public())];
+    let wanted =
+        vec![keys::account(&net.user.public()), keys::account(&SecretKey::from_seed([99; 32]).public())];
     let started = Instant::now();
     match handle.prove(wanted).await {
         Ok(proof) => {
             let made = started.elapsed();
             let started = Instant::now();
             let cells = light.verify_state(&proof).expect("the proof holds");
-            let account = query::account(|key| cells.iter().find(|(have, _)| have == key)?.1, &net.user.public());
+            let account =
+                query::account(|key| cells.iter().find(|(have, _)| have == key)?.1, &net.user.public());
             println!(
                 "light client at height {}: {account:?}, second key absent {}; certificate {} B, header {} B, proofs {:?} B; made in {made:?}, checked in {:?}",
                 proof.header.header.height,

@@ -35,7 +35,9 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 use tessera_canon::Hash;
-use tessera_chain::{Block, BlockDigest, CHUNK_BYTES, Context, Header, Scheme, Seed, event_root, member_key, tx_root};
+use tessera_chain::{
+    Block, BlockDigest, CHUNK_BYTES, Context, Header, Scheme, Seed, event_root, member_key, tx_root,
+};
 use tessera_ledger::{Cell, Key, SignedTx, TxError};
 
 /// How often a proposer looks again for its parent's seed.
@@ -111,7 +113,12 @@ pub(crate) fn now_ms(clock: &impl Clock) -> u64 {
 
 impl App {
     /// The seed that a block on `parent` must carry, checked; `None` inside means that it must carry none.
-    async fn parent_seed<E: Clock>(&self, clock: &E, parent: &Header, context: &Context) -> Option<Option<Seed>> {
+    async fn parent_seed<E: Clock>(
+        &self,
+        clock: &E,
+        parent: &Header,
+        context: &Context,
+    ) -> Option<Option<Seed>> {
         if parent.height == 0 {
             return Some(None);
         }

@@ -5,13 +5,9 @@
 //! the next few proposals may need. It verifies nothing: users check a seed against the group key.
 
 use commonware_actor::Feedback;
-use commonware_consensus::{
-    Reporter, Viewable as _,
-    simplex::types::Activity,
-    types::Round,
-};
-use commonware_cryptography::bls12381::primitives::variant::{MinSig, Variant};
 use commonware_consensus::simplex::scheme::bls12381_threshold::vrf;
+use commonware_consensus::{Reporter, Viewable as _, simplex::types::Activity, types::Round};
+use commonware_cryptography::bls12381::primitives::variant::{MinSig, Variant};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -60,5 +56,6 @@ impl Reporter for SeedBook {
 
 /// Whether `seed` is the committee's for `round`.
 pub(crate) fn seed_holds(scheme: &Scheme, round: Round, seed: &Seed) -> bool {
-    decode::<<MinSig as Variant>::Signature>(&seed.signature).is_ok_and(|point| vrf::Seed::<MinSig>::new(round, point).verify(scheme))
+    decode::<<MinSig as Variant>::Signature>(&seed.signature)
+        .is_ok_and(|point| vrf::Seed::<MinSig>::new(round, point).verify(scheme))
 }

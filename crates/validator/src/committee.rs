@@ -66,7 +66,9 @@ pub enum CommitteeError {
     #[error("expected the secret share as hexadecimal digits of its canonical encoding; {reason}")]
     Share { reason: &'static str },
     /// The share is another member's or another committee's.
-    #[error("the secret share does not belong to this committee and key: use the share dealt with this genesis")]
+    #[error(
+        "the secret share does not belong to this committee and key: use the share dealt with this genesis"
+    )]
     ForeignShare,
 }
 
@@ -106,7 +108,8 @@ fn member_set(members: &[PublicKey]) -> Result<Set<ed25519::PublicKey>, Committe
 impl Committee {
     /// From the bytes in a genesis.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CommitteeError> {
-        let committee: Self = decode(bytes).map_err(|_| CommitteeError::Malformed { reason: "not a committee" })?;
+        let committee: Self =
+            decode(bytes).map_err(|_| CommitteeError::Malformed { reason: "not a committee" })?;
         committee.parts()?;
         Ok(committee)
     }
@@ -125,10 +128,13 @@ impl Committee {
         }
         let set = member_set(&self.members)?;
         let total = NonZeroU32::new(set.len() as u32).ok_or(CommitteeError::Members { got: 0 })?;
-        let sharing = Sharing::<MinSig>::decode_cfg(self.polynomial.bytes().clone(), &(total, ModeVersion::v0()))
-            .map_err(|_| CommitteeError::Malformed { reason: "the polynomial does not decode" })?;
+        let sharing =
+            Sharing::<MinSig>::decode_cfg(self.polynomial.bytes().clone(), &(total, ModeVersion::v0()))
+                .map_err(|_| CommitteeError::Malformed { reason: "the polynomial does not decode" })?;
         if sharing.total() != total || sharing.required() != set.quorum::<N3f1>() {
-            return Err(CommitteeError::Malformed { reason: "the polynomial is for another number of members" });
+            return Err(CommitteeError::Malformed {
+                reason: "the polynomial is for another number of members",
+            });
         }
         Ok((set, sharing))
     }

@@ -177,10 +177,12 @@ impl<E: Spawner + StorageContext> Desk<E> {
 
     async fn next_nonce(&self, databases: &Databases<E>, tx: &SignedTx) -> Result<u64, SubmitError> {
         let key = tessera_ledger::keys::account(&tx.body.sender);
-        let cell = Applied(databases).fetch(&[key]).await.map_err(|()| SubmitError::NotReady)?.pop().flatten();
+        let cell =
+            Applied(databases).fetch(&[key]).await.map_err(|()| SubmitError::NotReady)?.pop().flatten();
         // Before block 1 the genesis cells are not in the store yet.
         let cell = cell.or_else(|| self.app.cells.get(&key).copied());
-        Ok(query::account(&|wanted: &Key| cell.filter(|_| *wanted == key), &tx.body.sender).map_or(0, |account| account.nonce))
+        Ok(query::account(&|wanted: &Key| cell.filter(|_| *wanted == key), &tx.body.sender)
+            .map_or(0, |account| account.nonce))
     }
 
     /// Execute a transaction on the newest state, only to learn whether a block could include it.
@@ -199,7 +201,11 @@ impl<E: Spawner + StorageContext> Desk<E> {
     }
 
     async fn block(&self, height: u64) -> Option<Block> {
-        self.app.marshal.get_block(Identifier::Height(Height::new(height))).await.map(|block| block.inner().clone())
+        self.app
+            .marshal
+            .get_block(Identifier::Height(Height::new(height)))
+            .await
+            .map(|block| block.inner().clone())
     }
 
     /// The header at `height` (the newest where `None`) with the certificate that makes it final.
@@ -254,14 +260,19 @@ impl<E: Spawner + StorageContext> Desk<E> {
     }
 }
 
-async fn prove_all<E: Spawner + StorageContext>(state: &State<E>, keys: &[Key]) -> Result<Vec<ProvedEntry>, ProveError> {
+async fn prove_all<E: Spawner + StorageContext>(
+    state: &State<E>,
+    keys: &[Key],
+) -> Result<Vec<ProvedEntry>, ProveError> {
     let mut entries = Vec::with_capacity(keys.len());
     for key in keys {
         let digest = blake3::Digest(key.0);
         let failed = |reason: String| ProveError::Store { key: *key, reason };
         let cell = state.get(&digest).await.map_err(|error| failed(error.to_string()))?;
         let bytes = match cell {
-            Some(_) => encode(&state.key_value_proof(digest).await.map_err(|error| failed(error.to_string()))?),
+            Some(_) => {
+                encode(&state.key_value_proof(digest).await.map_err(|error| failed(error.to_string()))?)
+            }
             None => encode(&state.exclusion_proof(&digest).await.map_err(|error| failed(error.to_string()))?),
         };
         let proof = Blob::new(bytes).map_err(|error| failed(error.to_string()))?;

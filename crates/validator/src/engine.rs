@@ -24,11 +24,20 @@ use crate::{
 use commonware_broadcast::buffered;
 use commonware_consensus::{
     Reporter, Reporters,
-    marshal::{self, Update, core::Actor as MarshalActor, resolver::p2p as marshal_resolver, standard::{Deferred, Standard}},
-    simplex::{self, config::{ForwardPolicy, SkipPolicy}, elector::{Random, RandomVersion}},
+    marshal::{
+        self, Update,
+        core::Actor as MarshalActor,
+        resolver::p2p as marshal_resolver,
+        standard::{Deferred, Standard},
+    },
+    simplex::{
+        self,
+        config::{ForwardPolicy, SkipPolicy},
+        elector::{Random, RandomVersion},
+    },
     types::{Epoch, FixedEpocher, ViewDelta},
 };
-use commonware_cryptography::{Digestible, Digested, blake3::Blake3, certificate::ConstantProvider, ed25519};
+use commonware_cryptography::{Digested, Digestible, blake3::Blake3, certificate::ConstantProvider, ed25519};
 use commonware_glue::stateful::{
     Config as StatefulConfig, Mailbox as StatefulMailbox, PruneConfig, Stateful, SyncPlan,
     db::{DatabaseSet, SyncEngineConfig, p2p as state_resolver},
@@ -47,7 +56,11 @@ use commonware_storage::{
 };
 use commonware_utils::{NZDuration, NZU16, NZU32, NZU64, NZUsize};
 use rand_core::CryptoRng;
-use std::{num::{NonZeroU64, NonZeroUsize}, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 use tessera_canon::{Hash, codec::FixedSize};
 use tessera_chain::{Block, BlockDigest, Scheme};
 use tessera_ledger::{Cell, MAX_TX_BYTES};
@@ -122,29 +135,48 @@ where
     W: FnOnce(StatefulMailbox<E, App>) -> WR,
     WR: Reporter<Activity = Update<Block>>,
 {
-    let Parts { name, network, genesis_time_ms, cells, scheme, me, pool, journal, timing, state_sync, queries } = parts;
+    let Parts {
+        name,
+        network,
+        genesis_time_ms,
+        cells,
+        scheme,
+        me,
+        pool,
+        journal,
+        timing,
+        state_sync,
+        queries,
+    } = parts;
     let cache = CacheRef::new(NZU16!(4096), NZUsize!(1024));
     let [votes, certificates, resolution, backfill, blocks, state_net, probe_net, gossip] = channels;
 
-    let resolver = marshal_resolver::init(context.child("marshal_resolver"), marshal_resolver::Config {
-        public_key: me.clone(),
-        peer_provider: peers.clone(),
-        blocker: blocker.clone(),
-        mailbox_size: MAILBOX,
-        fetch_timeout: NZDuration!(Duration::from_secs(2)),
-        fetch_retry_delay: Duration::from_millis(100),
-        priority_requests: false,
-        priority_responses: false,
-    }, backfill);
-    let (broadcast, buffer) = buffered::Engine::new(context.child("broadcast"), buffered::Config {
-        public_key: me.clone(),
-        mailbox_size: MAILBOX,
-        deque_size: 8,
-        priority: true,
-        codec_config: (),
-        peer_provider: peers.clone(),
-        strategy: Sequential,
-    });
+    let resolver = marshal_resolver::init(
+        context.child("marshal_resolver"),
+        marshal_resolver::Config {
+            public_key: me.clone(),
+            peer_provider: peers.clone(),
+            blocker: blocker.clone(),
+            mailbox_size: MAILBOX,
+            fetch_timeout: NZDuration!(Duration::from_secs(2)),
+            fetch_retry_delay: Duration::from_millis(100),
+            priority_requests: false,
+            priority_responses: false,
+        },
+        backfill,
+    );
+    let (broadcast, buffer) = buffered::Engine::new(
+        context.child("broadcast"),
+        buffered::Config {
+            public_key: me.clone(),
+            mailbox_size: MAILBOX,
+            deque_size: 8,
+            priority: true,
+            codec_config: (),
+            peer_provider: peers.clone(),
+            strategy: Sequential,
+        },
+    );
     broadcast.start(blocks);
 
     let archive = |kind: &str| prunable::Config {
@@ -212,21 +244,22 @@ where
     )
     .await;
 
-    let (sync_server, sync_client) = state_resolver::Actor::<_, ed25519::PublicKey, _, _, mmr::Family, State<E>>::new(
-        context.child("state_resolver"),
-        state_resolver::Config {
-            peer_provider: peers,
-            blocker: blocker.clone(),
-            database: None,
-            mailbox_size: NZUsize!(100),
-            me: Some(me),
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
-            fetch_retry_delay: Duration::from_millis(100),
-            max_serve_ops: SYNC_BATCH,
-            priority_requests: false,
-            priority_responses: false,
-        },
-    );
+    let (sync_server, sync_client) =
+        state_resolver::Actor::<_, ed25519::PublicKey, _, _, mmr::Family, State<E>>::new(
+            context.child("state_resolver"),
+            state_resolver::Config {
+                peer_provider: peers,
+                blocker: blocker.clone(),
+                database: None,
+                mailbox_size: NZUsize!(100),
+                me: Some(me),
+                fetch_timeout: NZDuration!(Duration::from_secs(2)),
+                fetch_retry_delay: Duration::from_millis(100),
+                max_serve_ops: SYNC_BATCH,
+                priority_requests: false,
+                priority_responses: false,
+            },
+        );
     sync_server.start(state_net);
 
     let db_config: FixedConfig<EightCap, Sequential> = FixedConfig {
@@ -263,28 +296,35 @@ where
         journal: journal.clone(),
         pool: pool.clone(),
     };
-    let (actor, stateful) = Stateful::new(context.child("stateful"), StatefulConfig {
-        application: application.clone(),
-        db_config,
-        provider: (),
-        marshal: (marshal.clone(), floor),
-        mailbox_size: MAILBOX,
-        plan,
-        resolvers: sync_client,
-        sync_config: SyncEngineConfig {
-            fetch_batch_size: SYNC_BATCH,
-            apply_batch_size: NZU64!(1024),
-            max_outstanding_requests: NZUsize!(8),
+    let (actor, stateful) = Stateful::new(
+        context.child("stateful"),
+        StatefulConfig {
+            application: application.clone(),
+            db_config,
+            provider: (),
+            marshal: (marshal.clone(), floor),
+            mailbox_size: MAILBOX,
+            plan,
+            resolvers: sync_client,
+            sync_config: SyncEngineConfig {
+                fetch_batch_size: SYNC_BATCH,
+                apply_batch_size: NZU64!(1024),
+                max_outstanding_requests: NZUsize!(8),
+            },
+            prune_config: Some(PruneConfig {
+                maintenance_interval: NZUsize!(1024),
+                retained_marshal_blocks: KEPT_BLOCKS,
+                retained_qmdb_blocks: 64,
+            }),
+            strategy: Sequential,
         },
-        prune_config: Some(PruneConfig {
-            maintenance_interval: NZUsize!(1024),
-            retained_marshal_blocks: KEPT_BLOCKS,
-            retained_qmdb_blocks: 64,
-        }),
-        strategy: Sequential,
-    });
-    let deferred =
-        Deferred::new(context.child("deferred"), Paced::new(stateful.clone(), pool, timing), marshal.clone(), FixedEpocher::new(EPOCH));
+    );
+    let deferred = Deferred::new(
+        context.child("deferred"),
+        Paced::new(stateful.clone(), pool, timing),
+        marshal.clone(),
+        FixedEpocher::new(EPOCH),
+    );
     marshal_actor.start(wrap(stateful.clone()), buffer, resolver);
     probe_mailbox.attach(marshal.clone());
     actor.start();
@@ -293,30 +333,36 @@ where
 
     // A view must outlast the idle wait of its leader and a slow machine's execution.
     let patience = Duration::from_millis(timing.idle_ms.max(timing.interval_ms));
-    let engine = simplex::Engine::new(context, simplex::Config {
-        scheme,
-        elector: Random::<Blake3>::new(RandomVersion::V1),
-        blocker,
-        automaton: deferred.clone(),
-        relay: deferred.clone(),
-        reporter: Reporters::from((seeds, deferred)),
-        strategy: Sequential,
-        partition: format!("{name}-simplex"),
-        mailbox_size: MAILBOX,
-        epoch: Epoch::zero(),
-        floor: simplex::config::Floor::Genesis(digest),
-        replay_buffer: BUFFER,
-        write_buffer: BUFFER,
-        page_cache: cache,
-        leader_timeout: patience + Duration::from_millis(1500),
-        certification_timeout: patience + Duration::from_millis(3000),
-        timeout_retry: Duration::from_millis(1000),
-        view_retention: ViewDelta::new(64),
-        skip: SkipPolicy::Enabled { timeout: Duration::from_secs(5), budget: simplex::SkipBudget::Participants },
-        fetch_timeout: NZDuration!(Duration::from_secs(2)),
-        fetch_retry_delay: Duration::from_millis(500),
-        forward: ForwardPolicy::Disabled,
-        track_historical_votes: false,
-    });
+    let engine = simplex::Engine::new(
+        context,
+        simplex::Config {
+            scheme,
+            elector: Random::<Blake3>::new(RandomVersion::V1),
+            blocker,
+            automaton: deferred.clone(),
+            relay: deferred.clone(),
+            reporter: Reporters::from((seeds, deferred)),
+            strategy: Sequential,
+            partition: format!("{name}-simplex"),
+            mailbox_size: MAILBOX,
+            epoch: Epoch::zero(),
+            floor: simplex::config::Floor::Genesis(digest),
+            replay_buffer: BUFFER,
+            write_buffer: BUFFER,
+            page_cache: cache,
+            leader_timeout: patience + Duration::from_millis(1500),
+            certification_timeout: patience + Duration::from_millis(3000),
+            timeout_retry: Duration::from_millis(1000),
+            view_retention: ViewDelta::new(64),
+            skip: SkipPolicy::Enabled {
+                timeout: Duration::from_secs(5),
+                budget: simplex::SkipBudget::Participants,
+            },
+            fetch_timeout: NZDuration!(Duration::from_secs(2)),
+            fetch_retry_delay: Duration::from_millis(500),
+            forward: ForwardPolicy::Disabled,
+            track_historical_votes: false,
+        },
+    );
     Running { consensus: engine.start(votes, certificates, resolution), marshal, stateful }
 }

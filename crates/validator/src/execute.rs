@@ -80,7 +80,8 @@ pub(crate) async fn execute<C: Cells>(
         supply(&mut session, need).await?;
     }
     let Outcome { writes, events, .. } = session.finish();
-    let mut all: BTreeMap<Key, Option<Cell>> = initial.into_iter().map(|(key, cell)| (key, Some(cell))).collect();
+    let mut all: BTreeMap<Key, Option<Cell>> =
+        initial.into_iter().map(|(key, cell)| (key, Some(cell))).collect();
     all.extend(writes);
     Ok(Executed { writes: all.into_iter().collect(), events, txs, receipts, refused })
 }
@@ -104,7 +105,8 @@ mod tests {
     }
 
     fn genesis() -> Genesis {
-        let accounts = (0..3).map(|index| GenesisAccount { key: key(index).public(), balance: 1 << 40 }).collect();
+        let accounts =
+            (0..3).map(|index| GenesisAccount { key: key(index).public(), balance: 1 << 40 }).collect();
         Genesis {
             name: "execute".parse().unwrap(),
             time_ms: 0,
@@ -176,7 +178,10 @@ mod tests {
         };
         let opened = run(&context(1), &initial, &MemState::default(), vec![]);
         for (key, cell) in &initial {
-            assert!(opened.writes.iter().any(|(have, value)| have == key && value.is_some()), "{cell:?} is missing");
+            assert!(
+                opened.writes.iter().any(|(have, value)| have == key && value.is_some()),
+                "{cell:?} is missing"
+            );
         }
         let state = MemState::new(&genesis);
         assert!(run(&context(2), &initial, &state, vec![]).writes.len() < initial.len());

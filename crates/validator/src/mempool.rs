@@ -38,7 +38,9 @@ pub enum SubmitError {
     #[error("nonce {got} is used: the next one of this sender is {expected}")]
     NonceUsed { expected: u64, got: u64 },
     /// The nonce is too far ahead.
-    #[error("nonce {got} is too far ahead: the next one of this sender is {expected}, at most {MAX_OF_SENDER} may wait")]
+    #[error(
+        "nonce {got} is too far ahead: the next one of this sender is {expected}, at most {MAX_OF_SENDER} may wait"
+    )]
     NonceTooFar { expected: u64, got: u64 },
     /// Another transaction with this nonce waits.
     #[error("another transaction with nonce {nonce} waits; offer a higher fee than {fee} to replace it")]
@@ -47,7 +49,9 @@ pub enum SubmitError {
     #[error("the ledger refuses it: {reason}")]
     Refused { reason: String },
     /// No room.
-    #[error("the validator holds {MAX_WAITING} waiting transactions already: try again later or offer it to another")]
+    #[error(
+        "the validator holds {MAX_WAITING} waiting transactions already: try again later or offer it to another"
+    )]
     Full,
     /// The validator is still downloading the ledger.
     #[error("the validator is still catching up: try again later or offer it to another")]
@@ -209,7 +213,10 @@ mod tests {
         let nonces: Vec<u64> = pool.candidates().iter().map(|tx| tx.body.nonce).collect();
         let own: Vec<u64> = nonces.iter().copied().filter(|nonce| *nonce < 7).collect();
         assert_eq!(own, [0, 1, 2]);
-        assert!(nonces[..2].contains(&7), "the second sender comes before the first one's second: {nonces:?}");
+        assert!(
+            nonces[..2].contains(&7),
+            "the second sender comes before the first one's second: {nonces:?}"
+        );
         pool.settle(5, &[tx(1, 1, 9)]);
         assert_eq!(pool.len(), 2);
         pool.forget(&tx(1, 2, 1));

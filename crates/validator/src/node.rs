@@ -74,7 +74,9 @@ pub enum StartError {
     #[error(transparent)]
     Committee(#[from] CommitteeError),
     /// The address list is not the committee's.
-    #[error("expected one address for each of the committee's {expected} members, got {got} (unknown or missing: {which:?})")]
+    #[error(
+        "expected one address for each of the committee's {expected} members, got {got} (unknown or missing: {which:?})"
+    )]
     Addresses { expected: usize, got: usize, which: Vec<PublicKey> },
     /// Cannot listen.
     #[error("cannot listen on {address}: {cause}; stop the other program or choose another port")]
@@ -151,8 +153,8 @@ impl Validator {
         let (phase_sender, mut phase) = watch::channel(Phase::Starting);
         let (stop, stopped) = watch::channel(false);
         let (journal, pool) = (Journal::new(), Mempool::default());
-        let signer: ed25519::PrivateKey =
-            decode(&config.key.seed()).map_err(|_| CommitteeError::Members { got: committee.members.len() })?;
+        let signer: ed25519::PrivateKey = decode(&config.key.seed())
+            .map_err(|_| CommitteeError::Members { got: committee.members.len() })?;
         let public = consensus_key(&me).ok_or(CommitteeError::Members { got: committee.members.len() })?;
         let shared = Shared {
             network,
@@ -181,7 +183,9 @@ impl Validator {
         let listen = config.listen;
         let spawned = std::thread::Builder::new().name("validator".into()).spawn(move || {
             let running = phase_sender.clone();
-            let outcome = catch_unwind(AssertUnwindSafe(|| run(store, listen, signer, addresses, parts, running, stopped)));
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                run(store, listen, signer, addresses, parts, running, stopped)
+            }));
             let failure = match outcome {
                 Ok(clean) => (!clean).then(|| "consensus ended by itself".to_string()),
                 Err(panic) => Some(panic_text(&*panic)),
@@ -242,7 +246,8 @@ fn run(
         let channels = CHANNELS.map(|channel| net.register(channel, QUOTA));
         oracle.track(0, addresses);
         net.start();
-        let starting = engine::start(context.child("engine"), parts, oracle.clone(), oracle, channels, |state| state);
+        let starting =
+            engine::start(context.child("engine"), parts, oracle.clone(), oracle, channels, |state| state);
         let running = async {
             let running = starting.await;
             phase.send_replace(Phase::Running);
@@ -266,8 +271,7 @@ fn addresses(
     let mut which: Vec<PublicKey> =
         given.iter().map(|(key, _)| *key).filter(|key| !committee.members.contains(key)).collect();
     which.extend(committee.members.iter().filter(|member| !given.iter().any(|(key, _)| key == *member)));
-    let wrong =
-        |which| StartError::Addresses { expected: committee.members.len(), got: given.len(), which };
+    let wrong = |which| StartError::Addresses { expected: committee.members.len(), got: given.len(), which };
     if !which.is_empty() {
         return Err(wrong(which));
     }
@@ -308,7 +312,8 @@ fn claim_folder(folder: &Path, network: &Hash, me: &PublicKey) -> Result<fs::Fil
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_else(|| "it panicked".into())
+    text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_else(|| "it panicked".into())
 }
 
 impl ValidatorHandle {

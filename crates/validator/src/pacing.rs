@@ -63,7 +63,9 @@ impl<E: Spawner + StorageContext> Paced<E> {
         let until = |due: u64| Duration::from_millis(due.saturating_sub(now_ms(clock)));
         let Timing { interval_ms, idle_ms } = self.timing;
         // Bounded by the interval, so that a parent from the future cannot stop the chain.
-        clock.sleep(until(parent.time_ms.saturating_add(interval_ms)).min(Duration::from_millis(interval_ms))).await;
+        clock
+            .sleep(until(parent.time_ms.saturating_add(interval_ms)).min(Duration::from_millis(interval_ms)))
+            .await;
         let mut arrival = pin!(self.pool.arrival());
         // Poll once, so that an arrival between the look and the wait is not missed.
         if futures::poll!(arrival.as_mut()).is_pending() && self.pool.len() == 0 {
@@ -94,7 +96,8 @@ impl<E: Spawner + StorageContext> Application<E> for Paced<E> {
 
     async fn verify(&mut self, context: (E, Context), ancestry: impl Ancestry<Block>) -> bool {
         if let Some(block) = ancestry.peek() {
-            let ahead = Duration::from_millis(block.inner().header().time_ms.saturating_sub(now_ms(&context.0)));
+            let ahead =
+                Duration::from_millis(block.inner().header().time_ms.saturating_sub(now_ms(&context.0)));
             context.0.sleep(ahead.saturating_sub(CLOCK_DRIFT).min(LONGEST_HOLD)).await;
         }
         self.inner.verify(context, ancestry).await

@@ -143,35 +143,36 @@ pub fn run(scenario: &Scenario) -> Result<Summary, String> {
         .timeout(LONGEST_RUN)
         .exit_condition(ProcessedHeightAtLeast::new(scenario.height))
         .property(SameHistory { committee: committee.clone(), height: scenario.height });
-    plan = match scenario.trouble {
-        Trouble::None => plan,
-        Trouble::Crashes { every_ms, down_ms } => {
-            plan.crash(Crash::Random { frequency: ms(every_ms), downtime: ms(down_ms), count: 1 })
-        }
-        Trouble::Blackout { at_ms, down_ms } => {
-            let down = participants.iter().fold(Schedule::new(), |schedule, who| {
-                schedule.at(ms(at_ms), Action::Crash(who.clone()))
-            });
-            plan.crash(Crash::Schedule(participants.iter().fold(down, |schedule, who| {
-                schedule.at(ms(at_ms + down_ms), Action::Restart(who.clone()))
-            })))
-        }
-        Trouble::LateJoiner { view } => plan.crash(Crash::DelayRound {
-            participants: vec![participants[0].clone()],
-            round: Round::new(Epoch::zero(), View::new(view)),
-        }),
-        Trouble::Partition { from_ms, to_ms } => {
-            let (left, right) = participants.split_at(participants.len() / 2);
-            let mut schedule = Schedule::new();
-            for (a, b) in left.iter().flat_map(|a| right.iter().map(move |b| (a, b))) {
-                for (from, to) in [(a, b), (b, a)] {
-                    let cut = Action::UpdateLink { from: from.clone(), to: to.clone(), link: link(100) };
-                    schedule = schedule.at(ms(from_ms), cut);
-                }
+    plan =
+        match scenario.trouble {
+            Trouble::None => plan,
+            Trouble::Crashes { every_ms, down_ms } => {
+                plan.crash(Crash::Random { frequency: ms(every_ms), downtime: ms(down_ms), count: 1 })
             }
-            plan.crash(Crash::Schedule(schedule.at(ms(to_ms), Action::Heal(normal))))
-        }
-    };
+            Trouble::Blackout { at_ms, down_ms } => {
+                let down = participants.iter().fold(Schedule::new(), |schedule, who| {
+                    schedule.at(ms(at_ms), Action::Crash(who.clone()))
+                });
+                plan.crash(Crash::Schedule(participants.iter().fold(down, |schedule, who| {
+                    schedule.at(ms(at_ms + down_ms), Action::Restart(who.clone()))
+                })))
+            }
+            Trouble::LateJoiner { view } => plan.crash(Crash::DelayRound {
+                participants: vec![participants[0].clone()],
+                round: Round::new(Epoch::zero(), View::new(view)),
+            }),
+            Trouble::Partition { from_ms, to_ms } => {
+                let (left, right) = participants.split_at(participants.len() / 2);
+                let mut schedule = Schedule::new();
+                for (a, b) in left.iter().flat_map(|a| right.iter().map(move |b| (a, b))) {
+                    for (from, to) in [(a, b), (b, a)] {
+                        let cut = Action::UpdateLink { from: from.clone(), to: to.clone(), link: link(100) };
+                        schedule = schedule.at(ms(from_ms), cut);
+                    }
+                }
+                plan.crash(Crash::Schedule(schedule.at(ms(to_ms), Action::Heal(normal))))
+            }
+        };
     let result = plan.run()?.pop().ok_or("the plan ran no seed")?;
     let found = committee.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
     let (digest, transactions, virtual_ms) = found.ok_or("no block to compare")?;
@@ -213,7 +214,9 @@ impl Committee {
         let network = genesis.network_id();
         let schemes = shares
             .iter()
-            .map(|(member, share)| committee.signer(&network, member, share).map_err(|error| error.to_string()))
+            .map(|(member, share)| {
+                committee.signer(&network, member, share).map_err(|error| error.to_string())
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { scenario: scenario.clone(), genesis, members, schemes, clients, found: Arc::default() })
     }
@@ -277,10 +280,11 @@ impl EngineDefinition for Committee {
         let monitor = init.monitor;
         let channels = init.channels.try_into().unwrap_or_else(|_| panic!("eight channels were asked for"));
         let (control, manager) = (init.oracle.control(me.clone()), init.oracle.manager());
-        let running = engine::start(init.context.child("engine"), parts, control, manager, channels, |state| {
-            MonitorReporter::new(me, monitor, state)
-        })
-        .await;
+        let running =
+            engine::start(init.context.child("engine"), parts, control, manager, channels, |state| {
+                MonitorReporter::new(me, monitor, state)
+            })
+            .await;
         let (this, context) = (self.clone(), init.context.child("client"));
         context.spawn(move |context| async move { this.submit(context, index, queries).await });
         (running.consensus, Inspect { marshal: running.marshal, stateful: running.stateful })
@@ -328,7 +332,8 @@ impl SameHistory {
         for height in 1..=self.height {
             let mut agreed: Option<Block> = None;
             for (index, validator) in validators.iter().enumerate() {
-                let Some(found) = validator.marshal.get_block(Identifier::Height(Height::new(height))).await else {
+                let Some(found) = validator.marshal.get_block(Identifier::Height(Height::new(height))).await
+                else {
                     continue; // A validator that synced its state does not have the blocks before.
                 };
                 let block = found.inner();
@@ -342,7 +347,10 @@ impl SameHistory {
             let block = agreed.ok_or_else(|| format!("nobody has block {height}"))?;
             let header = block.header();
             if header.network != network || header.height != height {
-                return Err(format!("the header at height {height} says {} of {}", header.height, header.network));
+                return Err(format!(
+                    "the header at height {height} says {} of {}",
+                    header.height, header.network
+                ));
             }
             if (header.seed.is_some()) != (height > 1) {
                 return Err(format!("block {height} has a wrong seed"));

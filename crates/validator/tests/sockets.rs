@@ -88,7 +88,10 @@ async fn a_committee_makes_blocks_and_proves_what_it_says() {
         }
     };
     assert!(block.receipts[0].ok() && !block.events.is_empty());
-    assert_eq!(handle.receipt(&id).map(|(height, receipt)| (height, receipt.ok())), Some((block.header.height, true)));
+    assert_eq!(
+        handle.receipt(&id).map(|(height, receipt)| (height, receipt.ok())),
+        Some((block.header.height, true))
+    );
     let used = handle.submit(tx(handle.network(), 0)).await.unwrap_err();
     assert!(matches!(used, SubmitError::NonceUsed { expected: 1, got: 0 }), "{used}");
     while feed.recv().await.unwrap().header.height < block.header.height + 5 {}
@@ -110,7 +113,10 @@ async fn a_committee_makes_blocks_and_proves_what_it_says() {
     assert!(matches!(light.verify_state(&lie), Err(VerifyError::BadProof { .. })), "presence is not absence");
     let mut altered = proof.header.clone();
     altered.header.time_ms += 1;
-    assert!(matches!(light.verify_header(&altered), Err(VerifyError::OtherBlock { .. } | VerifyError::BrokenLink { .. })));
+    assert!(matches!(
+        light.verify_header(&altered),
+        Err(VerifyError::OtherBlock { .. } | VerifyError::BrokenLink { .. })
+    ));
     let stranger = LightClient::new(Hash::ZERO, &handle.identity()).unwrap();
     assert!(matches!(stranger.verify_header(&proof.header), Err(VerifyError::OtherNetwork { .. })));
     for height in 1..=block.header.height {

@@ -34,7 +34,14 @@ fn one_seed_is_one_history_and_every_transfer_arrives() {
 
 #[test]
 fn a_fifth_of_all_messages_may_be_lost() {
-    each(&Scenario { seed: 3, loss_percent: 20, latency_ms: 60, jitter_ms: 40, height: 10, ..Scenario::default() });
+    each(&Scenario {
+        seed: 3,
+        loss_percent: 20,
+        latency_ms: 60,
+        jitter_ms: 40,
+        height: 10,
+        ..Scenario::default()
+    });
 }
 
 #[test]
