@@ -385,3 +385,47 @@ fn unpack(body: &mut &[u8], count: usize, most: i64, values: &mut Vec<i64>) -> R
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MOST: i64 = 1 << 47;
+
+    fn small() -> impl Strategy<Value = Vec<i64>> {
+        (0u32..47).prop_flat_map(|bits| prop::collection::vec(-(1i64 << bits)..=1 << bits, 1..=BLOCK))
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_has_one_encoding_of_the_least_width(block in small()) {
+            let mut bytes = Vec::new();
+            pack(&block, &mut bytes);
+            let widest = block.iter().map(|&v| width(v)).max().unwrap() as usize;
+            prop_assert_eq!(bytes.len(), 1 + (block.len() * widest).div_ceil(8));
+            let (mut body, mut back) = (&bytes[..], Vec::new());
+            unpack(&mut body, block.len(), MOST, &mut back).unwrap();
+            prop_assert!(body.is_empty());
+            prop_assert_eq!(back, block);
+        }
+        #[test]
+        fn what_decodes_encodes_to_the_same_bytes(bytes in prop::collection::vec(any::<u8>(), 1..80), count in 1usize..20) {
+            let (mut body, mut values) = (&bytes[..], Vec::new());
+            if unpack(&mut body, count, MOST, &mut values).is_ok() {
+                let mut again = Vec::new();
+                pack(&values, &mut again);
+                prop_assert_eq!(&again[..], &bytes[..bytes.len() - body.len()]);
+            }
+        }
+    }
+
+    #[test]
+    fn exponents_follow_the_last_sum() {
+        assert_eq!(next_exponent(-30, &[0, 0]), -30, "nothing learned, nothing changed");
+        // The greatest value, 2^20 * 2^-30, lies 2^8 below the new clamp, 2^31 * 2^-32.
+        assert_eq!(next_exponent(-30, &[3, -(1 << 20)]), -32);
+        assert_eq!(next_exponent(-90, &[1]), EXPONENT_RANGE.0);
+        assert_eq!(next_exponent(-2, &[1 << 46]), EXPONENT_RANGE.1);
+    }
+}

@@ -38,7 +38,11 @@ impl Case {
         Self { weights, tokens, hidden, labels, dy }
     }
     fn input(&self) -> StageInput<'_> {
-        if self.weights.plan.first { StageInput::Tokens(&self.tokens) } else { StageInput::Hidden(&self.hidden) }
+        if self.weights.plan.first {
+            StageInput::Tokens(&self.tokens)
+        } else {
+            StageInput::Hidden(&self.hidden)
+        }
     }
     /// Mean loss on the last stage, `<dy, output>` on the others, summed in f64.
     fn objective(&self, workspace: &mut Workspace) -> f64 {
@@ -80,7 +84,10 @@ fn compare(name: &str, gradient: &[f32], direction: &[f32], slope: f64) {
     let scale = product.abs().max(0.05 * norm(gradient) * norm(direction));
     assert!(scale > 0.0, "{name}: the gradient is zero");
     let error = (slope - product).abs() / scale;
-    assert!(error < TOLERANCE, "{name}: difference quotient {slope:.6e}, gradient {product:.6e}, error {error:.4}");
+    assert!(
+        error < TOLERANCE,
+        "{name}: difference quotient {slope:.6e}, gradient {product:.6e}, error {error:.4}"
+    );
 }
 
 fn check_run(spec: &RunSpec) {
@@ -93,7 +100,8 @@ fn check_run(spec: &RunSpec) {
         } else {
             StageTarget::Grad(&case.dy)
         };
-        let out = case.weights.backward(case.input(), target, &mut workspace, Some((&mut sum, Sign::Add))).unwrap();
+        let out =
+            case.weights.backward(case.input(), target, &mut workspace, Some((&mut sum, Sign::Add))).unwrap();
         if case.weights.plan.last {
             let loss = f64::from(out.loss.unwrap());
             assert!((loss - case.objective(&mut workspace)).abs() < 1e-5);

@@ -244,7 +244,7 @@ impl StageWeights {
         }
         let mut x = self.enter(rows)?;
         let (count, held, limit) = (x.len() / self.d(), cache.positions, self.spec.model.seq_len as usize);
-        if x.is_empty() || x.len() % self.d() != 0 {
+        if x.is_empty() || !x.len().is_multiple_of(self.d()) {
             return Err(self.size(
                 "the decode input",
                 format!("a positive multiple of {}", self.d()),
@@ -342,8 +342,11 @@ impl StageWeights {
     fn check_rows(&self, values: usize, whole: bool) -> Result<(), ModelError> {
         let sequence = self.spec.model.seq_len as usize * self.d();
         let most = sequence * self.spec.batch.sequences as usize;
-        let good =
-            if whole { values == most } else { values > 0 && values <= most && values % sequence == 0 };
+        let good = if whole {
+            values == most
+        } else {
+            values > 0 && values <= most && values.is_multiple_of(sequence)
+        };
         if good {
             return Ok(());
         }

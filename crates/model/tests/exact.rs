@@ -124,7 +124,8 @@ fn a_microbatch_is_taken_out_exactly() {
     assert_eq!(sum, only_a);
     sum.subtract(&only_a).unwrap();
     assert_eq!(sum, GradSum::zero(state.weights()));
-    let refused = state.unadd(StageInput::Tokens(&b.tokens), StageTarget::Grad(&dy), &mut workspace, &mut sum);
+    let refused =
+        state.unadd(StageInput::Tokens(&b.tokens), StageTarget::Grad(&dy), &mut workspace, &mut sum);
     assert!(matches!(refused, Err(ModelError::Count { .. })));
     assert_eq!(sum, GradSum::zero(state.weights()), "a refused call changes nothing");
 }
@@ -158,7 +159,8 @@ fn decoding_with_a_cache_equals_the_full_forward_pass() {
         assert!(matches!(more, Err(ModelError::CacheFull { .. })));
         assert_eq!(caches[0].len(), seq);
         caches[0].truncate(3, spec);
-        let again = stages[0].decode(StageInput::Tokens(&tokens[3..4]), &mut caches[0], &mut workspace).unwrap();
+        let again =
+            stages[0].decode(StageInput::Tokens(&tokens[3..4]), &mut caches[0], &mut workspace).unwrap();
         let first = stages[0].forward(StageInput::Tokens(&tokens), &mut workspace).unwrap();
         assert_eq!(again, first[3 * 32..4 * 32]);
     }
@@ -191,7 +193,8 @@ fn bad_calls_are_refused_and_change_nothing() {
     beyond[3] = 320;
     assert!(stages[0].forward(StageInput::Tokens(&beyond), &mut workspace).is_err());
     assert_eq!(sum, zero);
-    let wrong = stages[1].backward(StageInput::Hidden(&hidden), StageTarget::Grad(&hidden), &mut workspace, &mut sum);
+    let wrong =
+        stages[1].backward(StageInput::Hidden(&hidden), StageTarget::Grad(&hidden), &mut workspace, &mut sum);
     assert!(matches!(wrong, Err(ModelError::SumMismatch { .. })));
     let mut state = stages[0].clone();
     assert!(matches!(state.apply(&sum, 0), Err(ModelError::Count { .. })));
