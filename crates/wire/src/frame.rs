@@ -40,7 +40,9 @@ pub const fn limit_of(channel: u8) -> usize {
 pub enum FrameError {
     #[error("an empty frame arrived on channel {channel}")]
     Empty { channel: u8 },
-    #[error("the peer speaks message version {got}, this node speaks {VERSION}; one of the two must be upgraded")]
+    #[error(
+        "the peer speaks message version {got}, this node speaks {VERSION}; one of the two must be upgraded"
+    )]
     Version { got: u8 },
     #[error("a frame of {got} bytes arrived on channel {channel}, which allows {max}")]
     TooBig { channel: u8, got: usize, max: usize },

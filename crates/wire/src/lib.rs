@@ -19,5 +19,8 @@ pub mod serving;
 mod tensor;
 pub mod training;
 
-pub use frame::{CONTROL, FrameError, MAX_CONTROL_FRAME, MAX_RPC_FRAME, MAX_SERVING_FRAME, MAX_TENSOR_FRAME, RPC, SERVING, TENSORS, VERSION, from_frame, limit_of, to_frame};
+pub use frame::{
+    CONTROL, FrameError, MAX_CONTROL_FRAME, MAX_RPC_FRAME, MAX_SERVING_FRAME, MAX_TENSOR_FRAME, RPC, SERVING,
+    TENSORS, VERSION, from_frame, limit_of, to_frame,
+};
 pub use tensor::{MAX_TENSOR_BYTES, Tensor, TensorError};

@@ -141,7 +141,10 @@ mod tests {
         for message in requests.into_iter().chain(responses) {
             let frame = to_frame(&message);
             assert_eq!(from_frame::<Message>(RPC, &frame).unwrap(), message);
-            assert!(from_frame::<Message>(RPC, &frame.slice(..frame.len() - 1)).is_err(), "a cut frame is refused");
+            assert!(
+                from_frame::<Message>(RPC, &frame.slice(..frame.len() - 1)).is_err(),
+                "a cut frame is refused"
+            );
             let longer = Bytes::from([&frame[..], &[0]].concat());
             assert!(from_frame::<Message>(RPC, &longer).is_err(), "a frame with a tail is refused");
         }

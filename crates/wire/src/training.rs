@@ -184,9 +184,11 @@ impl Message {
     /// The channel this message travels on.
     pub fn channel(&self) -> u8 {
         match self {
-            Self::Activation(_) | Self::Gradient(_) | Self::Partial(_) | Self::StateManifest(_) | Self::Piece(_) => {
-                crate::TENSORS
-            }
+            Self::Activation(_)
+            | Self::Gradient(_)
+            | Self::Partial(_)
+            | Self::StateManifest(_)
+            | Self::Piece(_) => crate::TENSORS,
             _ => crate::CONTROL,
         }
     }
