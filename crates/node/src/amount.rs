@@ -43,6 +43,21 @@ pub fn show(nano: u128) -> String {
     }
 }
 
+/// An amount in nano-U that is read and written in U.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Amount(pub u128);
+impl std::str::FromStr for Amount {
+    type Err = AmountError;
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        parse(text).map(Self)
+    }
+}
+impl std::fmt::Display for Amount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&show(self.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

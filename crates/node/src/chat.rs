@@ -6,10 +6,15 @@
 
 use crate::{
     daemon::Visitor,
+    folder::Folder,
+    keyfile,
     ledger::{LedgerClient, LedgerError, RunView},
 };
-use std::time::{Duration, Instant};
-use tessera_canon::{Hash, List, PublicKey, SecretKey, encode};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use tessera_canon::{Hash, List, PublicKey, SecretKey, decode, encode, record};
 use tessera_ledger::{
     action::{LockNotes, LockOrder},
     keys,
@@ -48,6 +53,51 @@ pub struct Credential {
     pub height: u64,
 }
 
+record! {
+    /// A credential as it lies in a file: whoever reads it can use it.
+    struct CredentialFile { order: LockOrder, secret: Hash, session_key: Hash, height: u64 }
+}
+
+impl Credential {
+    /// The order's id, which also names its file.
+    pub fn id(&self) -> Hash {
+        self.order.id()
+    }
+    /// Keep it in the participant's folder, readable by its owner only.
+    pub fn save(&self, folder: &Folder) -> Result<(), AskError> {
+        let root = folder.root().join("orders");
+        std::fs::create_dir_all(&root).map_err(|cause| AskError::File { path: root.clone(), cause: cause.to_string() })?;
+        let path = root.join(self.id().to_string());
+        let secret = self.chain.word(self.order.cu).unwrap_or_default();
+        let session_key = Hash(self.session_key.seed());
+        let file = CredentialFile { order: self.order.clone(), secret, session_key, height: self.height };
+        let text: String = encode(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+        keyfile::write_secret(&path, &text).map_err(|cause| AskError::File { path, cause: cause.to_string() })
+    }
+    /// Read one that was kept.
+    pub fn load(folder: &Folder, id: &Hash) -> Result<Self, AskError> {
+        let path = folder.root().join("orders").join(id.to_string());
+        let bad = |cause: String| AskError::File { path: path.clone(), cause };
+        let text = keyfile::read_secret(&path).map_err(|cause| bad(cause.to_string()))?;
+        let text = text.trim();
+        if !text.is_ascii() || text.len() % 2 == 1 {
+            return Err(bad("it is not hexadecimal".into()));
+        }
+        let bytes: Vec<u8> = (0..text.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16))
+            .collect::<Result<_, _>>()
+            .map_err(|cause| bad(cause.to_string()))?;
+        let file: CredentialFile = decode(&bytes).map_err(|cause| bad(cause.to_string()))?;
+        Ok(Self {
+            chain: Chain::new(file.secret.0, file.order.cu.min(tessera_ledger::action::MAX_ORDER_CU)),
+            session_key: SecretKey::from_seed(file.session_key.0),
+            height: file.height,
+            order: file.order,
+        })
+    }
+}
+
 /// Why a completion was not had.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -67,6 +117,8 @@ pub enum AskError {
     Chat(#[from] ChatError),
     #[error("no randomness from the operating system: {0}")]
     Entropy(String),
+    #[error("the order file {} cannot be used: {cause}", path.display())]
+    File { path: PathBuf, cause: String },
 }
 
 /// What came of it.

@@ -40,6 +40,9 @@ pub enum StartError {
     Validate(#[from] ValidateError),
 }
 
+/// A ledger client over the process's QUIC endpoint.
+pub type Ledger = LedgerClient<QuicTransport>;
+
 /// What a node shall be.
 #[derive(Clone, Debug, Default)]
 pub struct DaemonOptions {
@@ -62,7 +65,7 @@ pub struct Daemon {
     /// The address it listens on.
     pub address: SocketAddr,
     pub switchboard: Switchboard<QuicTransport>,
-    pub ledger: LedgerClient<QuicTransport>,
+    pub ledger: Ledger,
     pub validator: Option<ValidatorNode>,
     _lock: FolderLock,
 }
@@ -129,7 +132,7 @@ impl Daemon {
 pub struct Visitor {
     pub network: NetworkFile,
     pub switchboard: Switchboard<QuicTransport>,
-    pub ledger: LedgerClient<QuicTransport>,
+    pub ledger: Ledger,
 }
 
 impl Visitor {

@@ -205,7 +205,8 @@ impl<T: Transport> LedgerClient<T> {
             let mut cells = BTreeMap::new();
             let mut at: Option<Header> = None;
             for part in keys.chunks(MAX_PROVED_KEYS) {
-                let (header, proved) = self.prove(part).await?;
+                let (proof, proved) = self.proof(part).await?;
+                let header = proof.header.header;
                 if at.as_ref().is_some_and(|at| *at != header) {
                     continue 'again;
                 }
@@ -218,10 +219,6 @@ impl<T: Transport> LedgerClient<T> {
             });
         }
         Err(LedgerError::Moving { tries: SAME_HEIGHT_TRIES, keys: keys.len() })
-    }
-    async fn prove(&self, keys: &[Key]) -> Result<(Header, Vec<(Key, Option<Cell>)>), LedgerError> {
-        let (proof, proved) = self.proof(keys).await?;
-        Ok((proof.header.header, proved))
     }
     /// A verified proof of the cells of `keys`, to show to others, and what it proves.
     pub async fn proof(&self, keys: &[Key]) -> Result<(StateProof, Vec<(Key, Option<Cell>)>), LedgerError> {

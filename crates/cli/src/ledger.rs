@@ -1,0 +1,89 @@
+//! `tessera ledger`: look at the ledger itself.
+
+use crate::context::{Output, Place, now_ms};
+use anyhow::Result;
+use serde_json::json;
+use tessera_ledger::query;
+use tessera_node::amount;
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Show the newest final block and the money in existence
+    Status {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show one final block with its transactions
+    Block {
+        #[command(flatten)]
+        place: Place,
+        /// Its height
+        #[arg(value_name = "HEIGHT")]
+        height: u64,
+    },
+}
+
+pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
+    match command {
+        Command::Status { place } => {
+            let visitor = place.enter().await?;
+            let latest = visitor.ledger.latest().await?;
+            let (globals, runs) = visitor
+                .ledger
+                .read(|view| (query::globals(view.source()), query::runs(view.source())))
+                .await?;
+            let network = &visitor.network;
+            let age_ms = now_ms().saturating_sub(latest.time_ms);
+            let (issued, burned, fund) = globals.map_or((0, 0, 0), |g| (g.issued, g.burned, g.fund));
+            let object = json!({
+                "network": &*network.genesis.name, "network_id": network.id, "height": latest.height,
+                "time_ms": latest.time_ms, "age_ms": age_ms, "state_root": latest.state_root,
+                "issued": amount::show(issued), "burned": amount::show(burned), "fund": amount::show(fund),
+                "runs": runs, "validators": network.validators,
+            });
+            output.result(&object, || {
+                let mut text = format!("network     {} ({})\n", &*network.genesis.name, network.id);
+                text += &format!("height      {} ({} s ago)\n", latest.height, age_ms / 1000);
+                text += &format!("state root  {}\n", latest.state_root);
+                text += &format!("money       {} U issued, {} burned, {} in the public fund\n",
+                    amount::show(issued), amount::show(burned), amount::show(fund));
+                for run in &runs {
+                    text += &format!("run         {run}\n");
+                }
+                text
+            });
+            visitor.leave().await;
+        }
+        Command::Block { place, height } => {
+            let visitor = place.enter().await?;
+            let block = visitor.ledger.block_at(height).await?;
+            let header = block.header();
+            let txs: Vec<_> = block
+                .txs()
+                .iter()
+                .map(|tx| {
+                    json!({
+                        "id": tx.id(), "sender": tx.body.sender, "nonce": tx.body.nonce,
+                        "fee": amount::show(tx.body.fee), "action": tx.body.action.kind(),
+                    })
+                })
+                .collect();
+            let object = json!({
+                "height": header.height, "digest": header.digest(), "parent": header.parent,
+                "time_ms": header.time_ms, "proposer": header.proposer, "beacon": header.beacon(),
+                "state_root": header.state_root, "event_root": header.event_root, "txs": txs,
+            });
+            output.result(&object, || {
+                let mut text = format!("block {}  {}\n", header.height, header.digest());
+                text += &format!("proposer    {}\nstate root  {}\n", header.proposer, header.state_root);
+                for tx in block.txs() {
+                    let (action, sender) = (tx.body.action.kind(), tx.body.sender.short());
+                    text += &format!("  {}  {action} by {sender}, nonce {}\n", tx.id(), tx.body.nonce);
+                }
+                text
+            });
+            visitor.leave().await;
+        }
+    }
+    Ok(())
+}

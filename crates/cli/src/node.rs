@@ -1,0 +1,208 @@
+//! `tessera node`: take part in a network until told to stop.
+//!
+//! The first Ctrl-C (or SIGTERM) ends every role cleanly; a second one ends the process at once, which loses
+//! nothing that was stored.
+
+use crate::context::{Output, Place};
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, path::PathBuf};
+use tessera_model::RunSpec;
+use tessera_node::{
+    daemon::{Daemon, DaemonOptions},
+    seat::{self, SeatConfig},
+};
+use tokio::sync::{broadcast::error::RecvError, watch};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Node {
+    #[command(flatten)]
+    place: Place,
+    /// UDP address to listen on; by default the one in DIR/node.json, else a free port on 127.0.0.1
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Keep the ledger with the other validators (DIR needs a validator's key and share)
+    #[arg(long)]
+    validate: bool,
+    /// Train the run of this specification: ask for a seat, keep it, earn shares
+    #[arg(long, value_name = "SPEC.toml")]
+    run: Option<PathBuf>,
+    /// The text that the run trains on, if its specification does not name an embedded one
+    #[arg(long, value_name = "FILE", requires = "run")]
+    corpus: Option<PathBuf>,
+    /// Serve the run once it is trained
+    #[arg(long, requires = "run")]
+    serve: bool,
+    /// Threads of arithmetic; the result does not depend on them
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Address at which other seats reach this one, if it differs from --listen
+    #[arg(long, value_name = "IP:PORT")]
+    endpoint: Option<SocketAddr>,
+    /// Stop when standard input closes, for programs that supervise nodes
+    #[arg(long)]
+    while_stdin: bool,
+}
+
+/// Tell what happens: one JSON object per line on standard output, or a line of text on standard error.
+#[derive(Clone, Copy)]
+pub(crate) struct Events(pub(crate) bool);
+impl Events {
+    /// `object` has a field `event`; `text` says the same to people.
+    pub(crate) fn tell(self, object: &Value, text: impl FnOnce() -> String) {
+        if self.0 {
+            println!("{object}");
+        } else {
+            eprintln!("{}", text());
+        }
+    }
+}
+
+/// Turns true at the first request to stop; the second one ends the process.
+pub(crate) fn stop_signal(while_stdin: bool) -> Result<watch::Receiver<bool>> {
+    let (sender, receiver) = watch::channel(false);
+    if while_stdin {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            let mut input = std::io::stdin().lock();
+            std::io::copy(&mut input, &mut std::io::sink()).ok();
+            sender.send_replace(true);
+        });
+    }
+    #[cfg(unix)]
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn(async move {
+        loop {
+            #[cfg(unix)]
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            #[cfg(not(unix))]
+            let _ = tokio::signal::ctrl_c().await;
+            if sender.send_replace(true) {
+                std::process::exit(130);
+            }
+            eprintln!("stopping; once more to stop at once");
+        }
+    });
+    Ok(receiver)
+}
+
+pub(crate) async fn run(node: Node, output: Output) -> Result<()> {
+    let events = Events(output.json);
+    let mut stop = stop_signal(node.while_stdin)?;
+    let seat = node.run.as_ref().map(|path| seat_config(path, &node)).transpose()?;
+    let options = DaemonOptions {
+        dir: node.place.dir,
+        network: node.place.network,
+        listen: node.listen,
+        validate: node.validate,
+    };
+    let daemon = Daemon::start(&options).await?;
+    let (key, name) = (daemon.key.public(), daemon.network.genesis.name.to_string());
+    let object = json!({
+        "event": "started", "key": key, "address": daemon.address, "network": name,
+        "network_id": daemon.network.id, "validate": node.validate, "process": std::process::id(),
+    });
+    events.tell(&object, || {
+        let role = if node.validate { "validating" } else { "watching" };
+        format!("{role} network {name} as {} on {}", key.short(), daemon.address)
+    });
+    let mut seat_stop = stop.clone();
+    let (failure, seat) = tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => (None, Ok(())),
+        failure = validating(&daemon, events) => (Some(failure), Ok(())),
+        ended = training(&daemon, seat, events, &mut seat_stop) => (None, ended),
+    };
+    let at_stop = daemon.stop().await;
+    seat?;
+    match failure.or(at_stop) {
+        None => {
+            events.tell(&json!({ "event": "stopped" }), || "stopped".into());
+            Ok(())
+        }
+        Some(reason) => bail!("the validator ended: {reason}; start it again on the same folder to continue"),
+    }
+}
+
+/// What the flags say about a seat; the key and the address are filled in once they are known.
+struct SeatPlan {
+    spec: RunSpec,
+    corpus: Option<String>,
+    serve: bool,
+    threads: usize,
+    endpoint: Option<SocketAddr>,
+}
+
+fn seat_config(path: &PathBuf, node: &Node) -> Result<SeatPlan> {
+    let corpus = match &node.corpus {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the corpus {} as UTF-8 text", path.display()))?,
+        ),
+        None => None,
+    };
+    let spec = crate::run::read_spec(path)?;
+    Ok(SeatPlan { spec, corpus, serve: node.serve, threads: node.threads, endpoint: node.endpoint })
+}
+
+/// Train and serve; never returns where no run was given.
+async fn training(
+    daemon: &Daemon,
+    plan: Option<SeatPlan>,
+    events: Events,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<()> {
+    let Some(plan) = plan else { return std::future::pending().await };
+    let config = SeatConfig {
+        key: daemon.key.clone(),
+        spec: plan.spec,
+        corpus: plan.corpus,
+        endpoint: plan.endpoint.unwrap_or(daemon.address),
+        threads: plan.threads,
+        serve: plan.serve,
+    };
+    let (sink, mut queue) = seat::event::Events::new(4096);
+    let teller = tokio::spawn(async move {
+        while let Some(event) = queue.recv().await {
+            match serde_json::to_value(&event) {
+                Ok(object) => events.tell(&object, || event.sentence()),
+                Err(error) => tracing::warn!(%error, "an event could not be written"),
+            }
+        }
+    });
+    let light = daemon.network.light_client()?;
+    let (switchboard, ledger) = (daemon.switchboard.clone(), daemon.ledger.clone());
+    let ended = seat::run(switchboard, ledger, light, &daemon.folder, config, sink, stop.clone()).await;
+    teller.await.ok();
+    Ok(ended?)
+}
+
+/// Tell every final block; returns if the validator ends by itself, and never where there is none.
+async fn validating(daemon: &Daemon, events: Events) -> String {
+    let Some(validator) = &daemon.validator else { return std::future::pending().await };
+    let mut feed = validator.answerer().validator().subscribe();
+    let ended = validator.ended();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            reason = &mut ended => return reason.unwrap_or_else(|| "it was stopped".into()),
+            news = feed.recv() => match news {
+                Ok(block) => {
+                    let (height, txs) = (block.header.height, block.txs.len());
+                    let object = json!({
+                        "event": "block", "height": height, "txs": txs, "time_ms": block.header.time_ms,
+                        "state_root": block.header.state_root,
+                    });
+                    // People want to see blocks that do something.
+                    if events.0 || txs > 0 {
+                        events.tell(&object, || format!("block {height}: {txs} transactions"));
+                    }
+                }
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return "its feed ended".into(),
+            }
+        }
+    }
+}
