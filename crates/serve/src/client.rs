@@ -44,9 +44,13 @@ pub enum ChatError {
     Credential { what: &'static str, expected: String, got: String },
     #[error("the proof of the lock is too long: {0}")]
     Proof(#[from] TooLong),
-    #[error("the turn needs {needed} credits, {left} of the order's {cu} are left; ask for fewer tokens or lock another note")]
+    #[error(
+        "the turn needs {needed} credits, {left} of the order's {cu} are left; ask for fewer tokens or lock another note"
+    )]
     Allowance { needed: u64, left: u32, cu: u32 },
-    #[error("the session would reach {got} positions, the model attends to {max}; start a new session or ask for fewer tokens")]
+    #[error(
+        "the session would reach {got} positions, the model attends to {max}; start a new session or ask for fewer tokens"
+    )]
     Context { max: u32, got: u64 },
     #[error("token {got} does not exist, the vocabulary has {vocab}")]
     Token { vocab: u32, got: u32 },
@@ -54,9 +58,13 @@ pub enum ChatError {
     EmptyPrompt,
     #[error("stage {stage} refused ({kind}): {text}")]
     Refused { stage: u16, kind: &'static str, text: String },
-    #[error("the session home {problem}: expected {expected}, got {got}; the session is closed, no further payword was revealed")]
+    #[error(
+        "the session home {problem}: expected {expected}, got {got}; the session is closed, no further payword was revealed"
+    )]
     Protocol { problem: &'static str, expected: String, got: String },
-    #[error("nothing has come from the session home {home} for {waited} ms; what was not delivered is not charged")]
+    #[error(
+        "nothing has come from the session home {home} for {waited} ms; what was not delivered is not charged"
+    )]
     Silent { home: PublicKey, waited: u64 },
     #[error("the connection to the session home {home} is gone; what was not delivered is not charged")]
     Lost { home: PublicKey },

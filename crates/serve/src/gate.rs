@@ -27,7 +27,9 @@ use tessera_ledger::{
     payword,
     record::{ChunkPrice, LockState},
 };
-use tessera_wire::serving::{CONSENT, Consent, Open, ROUTE, RefusalKind, Route, Rows, SignedTicket, TICKET, TicketKind};
+use tessera_wire::serving::{
+    CONSENT, Consent, Open, ROUTE, RefusalKind, Route, Rows, SignedTicket, TICKET, TicketKind,
+};
 
 /// What a host knows before anybody asks it anything.
 #[derive(Clone, Debug)]
@@ -168,7 +170,11 @@ impl Gate {
     fn check_session(&self, from: &PublicKey, open: &Open) -> Result<Option<Session>, Refusal> {
         let (route, order) = (&open.route, open.route.order);
         if *from != route.home {
-            return Err(Refusal::Sender { what: "the opening of a session", expected: route.home, got: *from });
+            return Err(Refusal::Sender {
+                what: "the opening of a session",
+                expected: route.home,
+                got: *from,
+            });
         }
         if self.over.contains_key(&order) {
             return Err(Refusal::Spent { got: "over on this host" });
@@ -190,10 +196,8 @@ impl Gate {
         let proved = find_lock(&self.proofs.verify(&open.proof)?, &order)?;
         let (lock, height) = (proved.lock, self.height);
         // A proof may be a little ahead of what this host has heard of the ledger.
-        let (oldest, newest) = (
-            height.saturating_sub(self.config.proof_age),
-            height.saturating_add(self.config.proof_age),
-        );
+        let (oldest, newest) =
+            (height.saturating_sub(self.config.proof_age), height.saturating_add(self.config.proof_age));
         if proved.height < oldest || proved.height > newest {
             return Err(Refusal::StaleProof { proved: proved.height, from: oldest, to: newest });
         }

@@ -105,7 +105,11 @@ impl Host {
         }
         if begin.consent.client != from {
             let expected = begin.consent.client;
-            return self.refuse(from, order, Refusal::Sender { what: "the beginning of a session", expected, got: from });
+            return self.refuse(
+                from,
+                order,
+                Refusal::Sender { what: "the beginning of a session", expected, got: from },
+            );
         }
         if begin.consent.order != order {
             return self.refuse(from, order, Refusal::NoLock { order: begin.consent.order });
@@ -115,7 +119,11 @@ impl Host {
             Err(refusal) => return self.refuse(from, order, refusal),
         };
         let Ok(hosts) = List::new(hosts) else {
-            return self.refuse(from, order, Refusal::Trouble { reason: "the run has too many stages".into() });
+            return self.refuse(
+                from,
+                order,
+                Refusal::Trouble { reason: "the run has too many stages".into() },
+            );
         };
         // Attempts above 0 (another home takes over) come later; the gate compares with the lock.
         let route = Route { order, attempt: 0, home: self.me, hosts };
@@ -127,8 +135,8 @@ impl Host {
             route: route.clone(),
         };
         // The own gate first: nobody else is bothered with a session that it refuses.
-        if let Err(refusal) = self.gate.admit_session(&self.me.clone(), &open) {
-            return self.refuse(from, order, refusal);
+        if let Err(refusal) = self.gate.admit_session(&self.me, &open) {
+            return self.send_refusal(from, order, &refusal);
         }
         let now = self.now;
         self.served(order);
@@ -204,7 +212,11 @@ impl Host {
         };
         if from != session.client {
             let expected = session.client;
-            return self.refuse(from, order, Refusal::Sender { what: "a chunk request", expected, got: from });
+            return self.refuse(
+                from,
+                order,
+                Refusal::Sender { what: "a chunk request", expected, got: from },
+            );
         }
         session.heard_client = now;
         if !session.open() {
@@ -343,7 +355,11 @@ impl Host {
         let Some(session) = self.home.get(&message.order) else { return };
         if session.stage_of(&from).is_some() {
             let client = session.client;
-            self.note(Note::HostFailed { order: message.order, stage: message.stage, reason: message.text.to_string() });
+            self.note(Note::HostFailed {
+                order: message.order,
+                stage: message.stage,
+                reason: message.text.to_string(),
+            });
             self.send(client, message.clone());
             self.finish(message.order, Ending::HostFailed);
         }
@@ -430,7 +446,10 @@ impl Host {
         for (order, stage, why) in ending {
             match (why, stage) {
                 (Ending::HostFailed, Some(stage)) => {
-                    let reason = format!("no progress for {} ms at or before it; what was delivered is settled", tuning.hop);
+                    let reason = format!(
+                        "no progress for {} ms at or before it; what was delivered is settled",
+                        tuning.hop
+                    );
                     self.abort(order, stage, Refusal::HostLost { stage, reason });
                 }
                 (why, _) => self.finish(order, why),

@@ -230,7 +230,14 @@ impl Host {
                 self.release(order);
                 let count = rows.tensor.rows;
                 let input = RowInput::Hidden(values);
-                self.enqueue(Work { order, j: rows.j, pos: rows.pos, rows: count, ticket: rows.ticket, input });
+                self.enqueue(Work {
+                    order,
+                    j: rows.j,
+                    pos: rows.pos,
+                    rows: count,
+                    ticket: rows.ticket,
+                    input,
+                });
             }
             Err(refusal) => {
                 self.send_refusal(from, order, &refusal);

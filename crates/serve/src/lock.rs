@@ -26,8 +26,10 @@ pub trait CellProofs: Send {
 
 impl CellProofs for LightClient {
     fn verify(&self, proof: &[u8]) -> Result<ProvedCells, Refusal> {
-        let proof: StateProof = decode(proof).map_err(|error| Refusal::Proof { reason: error.to_string() })?;
-        let cells = self.verify_state(&proof).map_err(|error| Refusal::Proof { reason: error.to_string() })?;
+        let proof: StateProof =
+            decode(proof).map_err(|error| Refusal::Proof { reason: error.to_string() })?;
+        let cells =
+            self.verify_state(&proof).map_err(|error| Refusal::Proof { reason: error.to_string() })?;
         Ok(ProvedCells { height: proof.header.header.height, cells })
     }
 }

@@ -9,7 +9,9 @@ use tessera_wire::{
 /// Why a host did not do what it was asked to. Nothing was computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("the proof of the lock does not hold: {reason}; fetch a new proof from a validator of this network")]
+    #[error(
+        "the proof of the lock does not hold: {reason}; fetch a new proof from a validator of this network"
+    )]
     Proof { reason: String },
     #[error("the proof shows no lock of order {order}; lock notes on the ledger first and prove that cell")]
     NoLock { order: Hash },
@@ -17,7 +19,9 @@ pub enum Refusal {
     StaleProof { proved: u64, from: u64, to: u64 },
     #[error("expected an open lock, the order is {got}: its credential is used up; lock another note")]
     Spent { got: &'static str },
-    #[error("the order ends at height {open_until}, the height is {height} and {margin} blocks must remain; lock another note")]
+    #[error(
+        "the order ends at height {open_until}, the height is {height} and {margin} blocks must remain; lock another note"
+    )]
     Expired { open_until: u64, height: u64, margin: u64 },
     #[error("expected an order of run {expected}, got one of run {got}")]
     OtherRun { expected: Hash, got: Hash },
@@ -59,7 +63,9 @@ pub enum Refusal {
     Token { vocab: u32, got: u32 },
     #[error("{max} sessions are open here, which is all this host has room for; try again later")]
     Busy { max: usize },
-    #[error("the order was locked at height {locked_at}, this host knows what was served since height {since}; lock another note")]
+    #[error(
+        "the order was locked at height {locked_at}, this host knows what was served since height {since}; lock another note"
+    )]
     BeforeStart { locked_at: u64, since: u64 },
     #[error("the host could not compute: {reason}")]
     Trouble { reason: String },

@@ -31,11 +31,25 @@ pub enum Job {
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobResult {
     /// Hidden states `[rows, d_model]` for the next stage.
-    Rows { order: Hash, pos: u32, tensor: Tensor },
+    Rows {
+        order: Hash,
+        pos: u32,
+        tensor: Tensor,
+    },
     /// From the last stage: the token at `pos`, the position after the ones fed.
-    Token { order: Hash, pos: u32, token: u32 },
-    Forgotten { order: Hash },
-    Failed { order: Hash, pos: u32, reason: String },
+    Token {
+        order: Hash,
+        pos: u32,
+        token: u32,
+    },
+    Forgotten {
+        order: Hash,
+    },
+    Failed {
+        order: Hash,
+        pos: u32,
+        reason: String,
+    },
 }
 
 /// Bytes that the cache of one session of `spec`'s stage may grow to.
@@ -94,10 +108,19 @@ impl ServeWorker {
         }
     }
 
-    fn rows(&mut self, order: Hash, pos: u32, input: &RowInput, sampling: &Sampling) -> Result<JobResult, String> {
+    fn rows(
+        &mut self,
+        order: Hash,
+        pos: u32,
+        input: &RowInput,
+        sampling: &Sampling,
+    ) -> Result<JobResult, String> {
         if pos == 0 && !self.caches.contains_key(&order) {
             if self.caches.len() >= self.max_sessions {
-                return Err(format!("{} key-value caches are held, there is room for no more", self.max_sessions));
+                return Err(format!(
+                    "{} key-value caches are held, there is room for no more",
+                    self.max_sessions
+                ));
             }
             self.caches.insert(order, self.weights.new_cache());
         }
