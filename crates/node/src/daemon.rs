@@ -110,7 +110,14 @@ impl Daemon {
         let address = transport.address().unwrap_or(listen);
         let switchboard = Switchboard::start(transport);
         let validator = match options.validate {
-            true => Some(ValidatorNode::start(&folder, &network, &switchboard).await?),
+            true => match ValidatorNode::start(&folder, &network, &switchboard).await {
+                Ok(validator) => Some(validator),
+                Err(error) => {
+                    // Free the port before anybody tries again.
+                    switchboard.transport().close().await;
+                    return Err(error.into());
+                }
+            },
             false => None,
         };
         let local = validator.as_ref().map(ValidatorNode::answerer);

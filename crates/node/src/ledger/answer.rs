@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 use tessera_canon::{Hash, List};
 use tessera_validator::{FinalizedBlock, ProveError, SubmitError, ValidatorHandle};
@@ -15,6 +16,10 @@ use tokio::sync::broadcast::error::RecvError;
 pub const REMEMBERED_BLOCKS: usize = 1024;
 /// Events remembered; the oldest blocks go first.
 const REMEMBERED_EVENTS: usize = 200_000;
+
+/// How often the newest header is looked for where there is none yet, and the pause between.
+const FIRST_BLOCK_TRIES: usize = 30;
+const FIRST_BLOCK_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Recent {
@@ -78,7 +83,16 @@ impl Answerer {
         let validator = &self.validator;
         let or_not_here = |found: Option<Answer>| found.unwrap_or(Answer::NotHere(NotHere {}));
         match ask {
-            Ask::Latest(_) => or_not_here(validator.latest().await.map(Answer::Header)),
+            Ask::Latest(_) => {
+                // A validator that just started has no final block for a moment.
+                for _ in 0..FIRST_BLOCK_TRIES {
+                    if let Some(header) = validator.latest().await {
+                        return Answer::Header(header);
+                    }
+                    tokio::time::sleep(FIRST_BLOCK_PAUSE).await;
+                }
+                Answer::Refused(Refused::new(true, "the validator has no final block yet; ask again later"))
+            }
             Ask::HeaderAt(at) => or_not_here(validator.header_at(at.height).await.map(Answer::Header)),
             Ask::BlockAt(at) => or_not_here(validator.block_at(at.height).await.map(Answer::Block)),
             Ask::Prove(prove) => match validator.prove(prove.keys.into_inner()).await {

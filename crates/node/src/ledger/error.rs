@@ -39,9 +39,9 @@ pub enum LedgerError {
     /// The transaction had no effect.
     #[error("the ledger refused the transaction: {reason}")]
     Refused { tx: Hash, height: u64, reason: String },
-    /// The client's task ended.
-    #[error("the connection to the network is closed")]
-    Closed,
+    /// The system has no randomness.
+    #[error("the system gave no random bytes: {cause}")]
+    Entropy { cause: String },
 }
 
 impl LedgerError {

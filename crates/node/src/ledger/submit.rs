@@ -83,7 +83,12 @@ impl<T: Transport> LedgerClient<T> {
         let (nonce, balance) = account.map_or((0, 0), |account| (account.nonce, account.balance));
         let body = Tx { network: self.network(), sender, nonce, fee: 0, action };
         // The fee is of fixed length in the encoding, so it does not change the size it depends on.
-        let fee = least_fee(&params, SignedTx::sign(key, body.clone()).size());
+        let least = least_fee(&params, SignedTx::sign(key, body.clone()).size());
+        // Two programs that do the same with the same nonce would make one and the same transaction, and both
+        // would take it for theirs. A tip of a few nano-U at random tells them apart.
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|error| LedgerError::Entropy { cause: error.to_string() })?;
+        let fee = least + u128::from(u16::from_le_bytes(random) % 1024);
         if balance < fee {
             return Err(LedgerError::Funds { account: sender, balance, fee });
         }
