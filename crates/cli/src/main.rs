@@ -6,6 +6,7 @@
 
 mod chat;
 mod context;
+mod demo;
 mod doctor;
 mod ledger;
 mod network;
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Run a whole swarm on this machine: train, own, sell, complete
+    Demo(demo::Demo),
     /// Make a network
     #[command(subcommand)]
     Network(network::Command),
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
 
 async fn dispatch(command: Command, output: Output) -> anyhow::Result<()> {
     match command {
+        Command::Demo(demo) => demo::run(demo, output).await,
         Command::Network(command) => network::run(command, output),
         Command::Node(node) => node::run(node, output).await,
         Command::Run(command) => run::run(command, output).await,
