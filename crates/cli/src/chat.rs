@@ -93,7 +93,8 @@ pub(crate) async fn run(chat: Chat, output: Output) -> Result<()> {
     if !output.json {
         println!("{rest}");
     }
-    let state = chat::settled(&visitor.ledger, &credential.id(), !chat.wait).await.context("after the completion")?;
+    let state =
+        chat::settled(&visitor.ledger, &credential.id(), !chat.wait).await.context("after the completion")?;
     let summary = &answered.summary;
     let (cu, fees) = summary.settled.unwrap_or((summary.delivered, 0));
     let object = json!({

@@ -24,9 +24,10 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// The seat of `account`, if it has one.
+    /// The seat of `account`, if it has one; an active one before one that has lapsed.
     pub fn seat_of(&self, account: &PublicKey) -> Option<&SeatInfo> {
-        self.seats.iter().find(|seat| seat.account == *account)
+        let own = || self.seats.iter().filter(|seat| seat.account == *account);
+        own().find(|seat| seat.active).or_else(|| own().next())
     }
     /// Signatures that a report of `stage` needs: a majority of its active seats.
     pub fn quorum(&self, stage: u16) -> usize {

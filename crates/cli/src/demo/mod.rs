@@ -48,7 +48,8 @@ pub(crate) async fn run(demo: Demo, output: Output) -> Result<()> {
         Some(dir) => (dir.clone(), false),
         None => (std::env::temp_dir().join(format!("tessera-demo-{}", std::process::id())), true),
     };
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let outcome = tokio::select! {
         outcome = scenario::play(&demo, &folder) => Some(outcome),
         _ = stop.wait_for(|stop| *stop) => None,

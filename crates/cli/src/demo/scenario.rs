@@ -91,7 +91,9 @@ async fn perform(demo: &Demo, folder: &Path, swarm: &mut Swarm) -> Result<Report
 
     publish(&stage, &trainers, &keys).await?;
     let short = stage.spec.run_id().short();
-    progress.tell(format!("run {short} is published; {stages} designers may begin, others follow after their window"));
+    progress.tell(format!(
+        "run {short} is published; {stages} designers may begin, others follow after their window"
+    ));
     for name in &trainers {
         let mut args = stage.command(name, ["node", "--serve", "--run"]);
         args.insert(3, stage.spec_file.display().to_string());
@@ -125,7 +127,8 @@ async fn design(demo: &Demo) -> Result<(RunSpec, String)> {
 
 async fn make_network(folder: &Path, keys: &BTreeMap<String, String>) -> Result<PathBuf> {
     let out = folder.join("network").display().to_string();
-    let mut args = words(["network", "new", "--name", "demo", "--params", "demo", "--validators", "4", "--out", &out]);
+    let mut args =
+        words(["network", "new", "--name", "demo", "--params", "demo", "--validators", "4", "--out", &out]);
     for key in keys.values() {
         args.extend(["--fund".into(), format!("{key}=1000")]);
     }
@@ -157,7 +160,8 @@ async fn train(
     let designers = usize::from(stage.spec.stage_count());
     swarm
         .expect(progress, 120, "the designers' seats", |s| {
-            s.members.iter().filter(|m| m.name.starts_with("trainer")).filter(|m| m.working).count() >= designers
+            s.members.iter().filter(|m| m.name.starts_with("trainer")).filter(|m| m.working).count()
+                >= designers
         })
         .await?;
     let begun = Instant::now();
@@ -172,14 +176,13 @@ async fn train(
         let loss = swarm.losses.last().map_or("-".into(), |(_, loss)| format!("{loss:.3} nats"));
         let working = swarm.members.iter().filter(|m| m.name.starts_with("trainer") && m.working).count();
         let all = swarm.members.iter().filter(|m| m.name.starts_with("trainer")).count();
-        progress.show(closed.min(steps), format!("loss {loss}  {rate:.0} tokens/s  {working} of {all} seats"));
+        progress
+            .show(closed.min(steps), format!("loss {loss}  {rate:.0} tokens/s  {working} of {all} seats"));
         if closed > steps {
             break;
         }
         let before = closed;
-        swarm
-            .watch(progress, Duration::from_millis(500), |s| s.closed.len() as u64 > before)
-            .await?;
+        swarm.watch(progress, Duration::from_millis(500), |s| s.closed.len() as u64 > before).await?;
         if let Some((index, step, at)) = rejoin
             && swarm.members[index].working
         {
@@ -192,7 +195,8 @@ async fn train(
         if !killed && closed > steps / 3 {
             killed = true;
             // Any seat whose stage has another one at work, else the only one.
-            let index = swarm.in_seat(1.min(report.stages - 1), 0).ok_or_else(|| anyhow!("nobody to kill"))?;
+            let index =
+                swarm.in_seat(1.min(report.stages - 1), 0).ok_or_else(|| anyhow!("nobody to kill"))?;
             progress.tell(format!("kill -9 {} in the middle of step {closed}", swarm.members[index].name));
             swarm.kill(index).await?;
             swarm.watch(progress, Duration::from_secs(3), |_| false).await?;
@@ -208,7 +212,8 @@ async fn train(
             swarm.expect(progress, 60, "blocks without a validator", |s| s.height() >= height + 5).await?;
             let blocks = swarm.height() - height;
             swarm.start(index)?;
-            report.kill_validator = Some(json!({ "victim": swarm.members[index].name, "blocks_without": blocks }));
+            report.kill_validator =
+                Some(json!({ "victim": swarm.members[index].name, "blocks_without": blocks }));
         }
         if Instant::now() > limit {
             bail!("training did not end within 30 minutes; it stands at step {closed} of {steps}");
@@ -219,7 +224,11 @@ async fn train(
     report.tokens_per_s = report.tokens as f64 / report.train_s;
     report.replayed = swarm.replayed;
     report.late_joiners = swarm.fetched;
-    progress.tell(format!("trained: {steps} steps in {:.1} s, {} blocks meanwhile", report.train_s, swarm.height() - first));
+    progress.tell(format!(
+        "trained: {steps} steps in {:.1} s, {} blocks meanwhile",
+        report.train_s,
+        swarm.height() - first
+    ));
     swarm
         .expect(progress, 120, "all seats to serve", |s| {
             s.members.iter().filter(|m| m.name.starts_with("trainer")).all(|m| m.hosting)
@@ -251,11 +260,12 @@ async fn own_and_use(
 
     let run_id = stage.run_id();
     let shares = stage.command("user", ["shares", &run_id]);
-    let owners = wait_for(swarm, progress, &shares, "the shares to become active and credits to be due", |owned| {
-        let owners = owned["owners"].as_array().map_or(&[][..], Vec::as_slice);
-        owners.iter().all(|o| o["pending"] == "0") && due(owned) > 0
-    })
-    .await?;
+    let owners =
+        wait_for(swarm, progress, &shares, "the shares to become active and credits to be due", |owned| {
+            let owners = owned["owners"].as_array().map_or(&[][..], Vec::as_slice);
+            owners.iter().all(|o| o["pending"] == "0") && due(owned) > 0
+        })
+        .await?;
     for owner in owners["owners"].as_array().into_iter().flatten() {
         let account = field(owner, "account")?;
         report.owners.push(Owner {
@@ -270,7 +280,8 @@ async fn own_and_use(
     progress.tell(format!("{} owners; their credits are minted", report.owners.len()));
 
     // The greatest owner claims and sells.
-    let seller = report.owners.first().map(|o| o.name.clone()).ok_or_else(|| anyhow!("the run has no owner"))?;
+    let seller =
+        report.owners.first().map(|o| o.name.clone()).ok_or_else(|| anyhow!("the run has no owner"))?;
     let claimed = ask(&stage.command(&seller, ["wallet", "claim", &run_id])).await?;
     let note = field(&claimed, "note")?;
     let offered = ask(&stage.command(&seller, ["wallet", "offer", &note, "--price", "0.05"])).await?;
@@ -288,7 +299,8 @@ async fn own_and_use(
     let chat = ["chat", "--run", &file, "--prompt", &demo.prompt, "--tokens", &generated, "--wait"];
     report.completion = ask(&stage.command("user", chat)).await?;
     let used = report.completion["cu_used"].as_u64().unwrap_or(0);
-    progress.tell(format!("the swarm wrote {} tokens for {used} credits", report.completion["generated_tokens"]));
+    progress
+        .tell(format!("the swarm wrote {} tokens for {used} credits", report.completion["generated_tokens"]));
 
     double_spend(demo, stage, swarm, progress, report, &bought).await?;
 
@@ -310,8 +322,7 @@ async fn own_and_use(
     let reference = reference.await.context("the single-process run")??;
     report.reference_roots = texts(&reference["state_roots"]);
     report.reference_s = reference["wall_s"].as_f64().unwrap_or(0.0);
-    report.bit_identical =
-        !report.state_roots.is_empty() && report.state_roots == report.reference_roots;
+    report.bit_identical = !report.state_roots.is_empty() && report.state_roots == report.reference_roots;
     Ok(())
 }
 
@@ -368,9 +379,7 @@ async fn wait_for(
 
 fn due_by_owner(owned: &Value) -> BTreeMap<String, u64> {
     let owners = owned["owners"].as_array().into_iter().flatten();
-    owners
-        .filter_map(|o| Some((o["account"].as_str()?.to_owned(), o["credits_due"].as_u64()?)))
-        .collect()
+    owners.filter_map(|o| Some((o["account"].as_str()?.to_owned(), o["credits_due"].as_u64()?))).collect()
 }
 fn due(owned: &Value) -> u64 {
     due_by_owner(owned).values().sum()

@@ -79,7 +79,13 @@ impl Report {
         let text_of = |value: &Value, name: &str| value[name].as_str().unwrap_or("?").to_string();
         text += &format!(
             "training    {} steps, {} tokens in {:.1} s ({:.0} tokens/s) on {} stages x {} seats, {} joined while it ran\n",
-            self.steps, self.tokens, self.train_s, self.tokens_per_s, self.stages, self.seats, self.late_joiners
+            self.steps,
+            self.tokens,
+            self.train_s,
+            self.tokens_per_s,
+            self.stages,
+            self.seats,
+            self.late_joiners
         );
         text += &format!(
             "loss        {:.3} -> {:.3} nats per token on held-out text (guessing by frequency alone: {:.3})\n",
@@ -93,25 +99,36 @@ impl Report {
         if let Some(kill) = &self.kill {
             text += &format!(
                 "crash       {} was killed at step {} and back at work {:.1} s after its start; {} units were replayed, none lost\n",
-                text_of(kill, "victim"), kill["step"], kill["rejoin_s"].as_f64().unwrap_or(0.0), self.replayed
+                text_of(kill, "victim"),
+                kill["step"],
+                kill["rejoin_s"].as_f64().unwrap_or(0.0),
+                self.replayed
             );
         }
         if let Some(kill) = &self.kill_validator {
             text += &format!(
                 "            {} was killed too; the ledger made {} blocks without it\n",
-                text_of(kill, "victim"), kill["blocks_without"]
+                text_of(kill, "victim"),
+                kill["blocks_without"]
             );
         }
         text += "owners      (shares = verified work x risk weight of its window)\n";
         for owner in &self.owners {
             text += &format!(
                 "            {:<12} {:>6.2} %  {:>4} microbatches of stage {} in windows {}\n",
-                owner.name, owner.percent, owner.microbatches, plain(&owner.stages), plain(&owner.windows)
+                owner.name,
+                owner.percent,
+                owner.microbatches,
+                plain(&owner.stages),
+                plain(&owner.windows)
             );
         }
         text += &format!(
             "sale        {} sold {} credits to {} at {} U each\n",
-            text_of(&self.sale, "seller_name"), self.sale["cu"], text_of(&self.sale, "buyer_name"), text_of(&self.sale, "price")
+            text_of(&self.sale, "seller_name"),
+            self.sale["cu"],
+            text_of(&self.sale, "buyer_name"),
+            text_of(&self.sale, "price")
         );
         text += &format!(
             "completion  {} tokens through {} hosts in {:.2} s for {} credits\n            \"{}{}\"\n",
@@ -142,5 +159,6 @@ impl Report {
 }
 
 fn plain(list: &Value) -> String {
-    list.as_array().map_or("?".into(), |items| items.iter().map(Value::to_string).collect::<Vec<_>>().join(","))
+    list.as_array()
+        .map_or("?".into(), |items| items.iter().map(Value::to_string).collect::<Vec<_>>().join(","))
 }

@@ -147,7 +147,12 @@ impl Swarm {
             }
             "seated" => {
                 (member.stage, member.seat) = (number("stage"), number("seat"));
-                progress.tell(format!("{} has seat {} of stage {}", member.name, show(member.seat), show(member.stage)));
+                progress.tell(format!(
+                    "{} has seat {} of stage {}",
+                    member.name,
+                    show(member.seat),
+                    show(member.stage)
+                ));
             }
             "working" => {
                 member.step = number("step").unwrap_or(0);
@@ -170,7 +175,11 @@ impl Swarm {
             "replayed" => self.replayed += 1,
             "fetched" => {
                 self.fetched += 1;
-                progress.tell(format!("{} downloaded the state of step {}", member.name, show(number("progress"))));
+                progress.tell(format!(
+                    "{} downloaded the state of step {}",
+                    member.name,
+                    show(number("progress"))
+                ));
             }
             "lost" => progress.tell(format!(
                 "{} lost its peer {}; {} units go elsewhere",
@@ -201,7 +210,10 @@ impl Swarm {
     }
     /// Name of the node with a key.
     pub(crate) fn name_of(&self, key: &str) -> String {
-        self.members.iter().find(|m| m.key == key).map_or_else(|| key.get(..8).unwrap_or(key).into(), |m| m.name.clone())
+        self.members
+            .iter()
+            .find(|m| m.key == key)
+            .map_or_else(|| key.get(..8).unwrap_or(key).into(), |m| m.name.clone())
     }
     /// Look at the memory of every node.
     pub(crate) fn note_all_memory(&mut self) {

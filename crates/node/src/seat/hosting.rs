@@ -1,6 +1,6 @@
 //! Drive a stage host: sessions over the network, cached decode on a thread of its own, settlements to the ledger.
 
-use super::{Events, SeatConfig, SeatError, SeatEvent, join::Place};
+use super::{Events, Seat, SeatError, SeatEvent};
 use crate::{
     ledger::{LedgerClient, RunView},
     switchboard::Switchboard,
@@ -34,18 +34,14 @@ const MARGIN: u64 = 4;
 const PROOF_AGE: u64 = 240;
 
 /// Serve the stage until stopped.
-#[allow(clippy::too_many_arguments)]
 pub(super) async fn serve<T: Transport>(
-    switchboard: &Switchboard<T>,
-    ledger: &LedgerClient<T>,
+    seat: &Seat<'_, T>,
     light: LightClient,
-    config: &SeatConfig,
-    place: &Place,
     weights: Arc<StageWeights>,
     mut watch: watch::Receiver<Option<RunView>>,
-    events: &Events,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<(), SeatError> {
+    let Seat { switchboard, ledger, config, place, events, .. } = seat;
     let view = match watch.borrow_and_update().clone() {
         Some(view) => view,
         None => ledger.run(&config.spec.run_id()).await?,
@@ -78,7 +74,7 @@ pub(super) async fn serve<T: Transport>(
         for input in inputs.drain(..) {
             let now = begun.elapsed().as_millis() as u64;
             for effect in host.step(now, input) {
-                carry_out(effect, switchboard, ledger, config, place.stage, events, &jobs)?;
+                carry_out(effect, seat, &jobs)?;
             }
         }
         tokio::select! {
@@ -138,13 +134,10 @@ fn to_input<T: Transport>(event: NetEvent, switchboard: &Switchboard<T>, events:
 
 fn carry_out<T: Transport>(
     effect: Effect,
-    switchboard: &Switchboard<T>,
-    ledger: &LedgerClient<T>,
-    config: &SeatConfig,
-    stage: u16,
-    events: &Events,
+    seat: &Seat<'_, T>,
     jobs: &std::sync::mpsc::Sender<Job>,
 ) -> Result<(), SeatError> {
+    let Seat { switchboard, ledger, config, place, events, .. } = seat;
     match effect {
         Effect::Send { to, message } => {
             if let Err(error) = switchboard.transport().send(to, SERVING, to_frame(&message)) {
@@ -153,11 +146,11 @@ fn carry_out<T: Transport>(
         }
         Effect::Run(job) => jobs.send(*job).map_err(|_| SeatError::WorkerGone)?,
         Effect::Settle(settlement) => {
-            let (ledger, key, events) = (ledger.clone(), config.key.clone(), events.clone());
+            let (ledger, key, events) = ((*ledger).clone(), config.key.clone(), (*events).clone());
             tokio::spawn(async move { settle(&ledger, &key, *settlement, &events).await });
         }
         Effect::Note(note) => {
-            if let Some(event) = to_event(note, stage) {
+            if let Some(event) = to_event(note, place.stage) {
                 events.send(event);
             }
         }

@@ -20,6 +20,7 @@ use tessera_chain::LightClient;
 use tessera_model::{Dataset, RunSpec};
 use tessera_net::Transport;
 use tokio::sync::watch;
+use training::Trained;
 
 /// How often the ledger is asked for news of the run.
 const LEDGER_PAUSE: Duration = Duration::from_millis(700);
@@ -77,54 +78,58 @@ pub async fn run<T: Transport>(
     let watch = ledger.watch_run(run, LEDGER_PAUSE);
     tessera_arith::set_threads(config.threads.max(1));
     let spec = Arc::new(config.spec.clone());
-    let Some(place) = join::take_seat(&ledger, &config, watch.clone(), &events, &mut stop).await? else {
-        return Ok(());
-    };
-    events.send(SeatEvent::Seated { run, stage: place.stage, seat: place.seat });
-    let data = load_data(&spec, config.corpus.as_deref(), &place).await?;
-    let keeper = tokio::spawn(join::keep_seat(
-        ledger.clone(),
-        config.key.clone(),
-        run,
-        config.endpoint,
-        watch.clone(),
-        switchboard.clone(),
-    ));
-    let result = async {
-        let trained = training::train(
-            &switchboard,
-            &ledger,
+    let mut data = None;
+    loop {
+        let Some(place) = join::take_seat(&ledger, &config, watch.clone(), &events, &mut stop).await? else {
+            return Ok(());
+        };
+        events.send(SeatEvent::Seated { run, stage: place.stage, seat: place.seat });
+        if data.is_none() {
+            data = load_data(&spec, config.corpus.as_deref(), &place).await?;
+        }
+        let seat = Seat {
+            switchboard: &switchboard,
+            ledger: &ledger,
             folder,
-            &config,
-            &place,
-            spec.clone(),
-            data,
-            watch.clone(),
-            &events,
-            &mut stop,
-        )
-        .await?;
-        match trained {
-            Some(weights) if config.serve => {
-                hosting::serve(
-                    &switchboard,
-                    &ledger,
-                    light,
-                    &config,
-                    &place,
-                    weights,
-                    watch,
-                    &events,
-                    &mut stop,
-                )
-                .await
+            config: &config,
+            place,
+            events: &events,
+        };
+        let key = config.key.clone();
+        let keep =
+            join::keep_seat(ledger.clone(), key, run, config.endpoint, watch.clone(), switchboard.clone());
+        let keeper = KeptTask(tokio::spawn(keep));
+        match training::train(&seat, spec.clone(), data.clone(), watch.clone(), &mut stop).await? {
+            Trained::Moved => drop(keeper),
+            Trained::Weights(weights) if config.serve => {
+                return hosting::serve(&seat, light, weights, watch, &mut stop).await;
             }
-            _ => Ok(()),
+            Trained::Weights(_) => {
+                // Trained and not serving: neighbours that come late are helped by those who serve.
+                stop.wait_for(|stop| *stop).await.ok();
+                return Ok(());
+            }
+            Trained::Stopped => return Ok(()),
         }
     }
-    .await;
-    keeper.abort();
-    result
+}
+
+/// What training and serving share.
+pub(crate) struct Seat<'a, T> {
+    pub(crate) switchboard: &'a Switchboard<T>,
+    pub(crate) ledger: &'a LedgerClient<T>,
+    pub(crate) folder: &'a Folder,
+    pub(crate) config: &'a SeatConfig,
+    pub(crate) place: Place,
+    pub(crate) events: &'a Events,
+}
+
+/// A task that ends with its owner.
+struct KeptTask(tokio::task::JoinHandle<()>);
+impl Drop for KeptTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The data, for the first and the last stage.

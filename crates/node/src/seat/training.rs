@@ -1,11 +1,7 @@
 //! Drive a trainer's state machine: frames in, effects out, arithmetic on a thread of its own.
 
-use super::{Events, SeatConfig, SeatError, SeatEvent, event::Credit, join::Place, store::StateFiles};
-use crate::{
-    folder::Folder,
-    ledger::{LedgerClient, RunView},
-    switchboard::Switchboard,
-};
+use super::{Events, Seat, SeatError, SeatEvent, event::Credit, store::StateFiles};
+use crate::{ledger::RunView, switchboard::Switchboard};
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -33,21 +29,24 @@ enum Answer {
     Weights(Arc<StageWeights>),
 }
 
-/// Train until the run is trained and all of this stage's reports are on the ledger; then hand over the weights.
-/// `None` if stopped before.
-#[allow(clippy::too_many_arguments)]
+/// How training ended.
+pub(super) enum Trained {
+    /// The run is trained; these are the stage's weights.
+    Weights(Arc<StageWeights>),
+    /// The ledger has moved this account to another seat of its stage.
+    Moved,
+    Stopped,
+}
+
+/// Train until the run is trained and the ledger has all its reports; then hand over the weights.
 pub(super) async fn train<T: Transport>(
-    switchboard: &Switchboard<T>,
-    ledger: &LedgerClient<T>,
-    folder: &Folder,
-    config: &SeatConfig,
-    place: &Place,
+    seat: &Seat<'_, T>,
     spec: Arc<RunSpec>,
     data: Option<Arc<Dataset>>,
     mut watch: watch::Receiver<Option<RunView>>,
-    events: &Events,
     stop: &mut watch::Receiver<bool>,
-) -> Result<Option<Arc<StageWeights>>, SeatError> {
+) -> Result<Trained, SeatError> {
+    let Seat { switchboard, ledger, folder, config, place, events } = seat;
     let path = folder.run_path(&spec.run_id()).join(format!("stage-{}", place.stage));
     let store = StateFiles::open(&path)
         .map_err(|cause| SeatError::Store { folder: path.display().to_string(), cause })?;
@@ -74,7 +73,7 @@ pub(super) async fn train<T: Transport>(
         for input in inputs.drain(..) {
             let now = begun.elapsed().as_millis() as u64;
             for effect in trainer.step(now, input) {
-                carry_out(effect, switchboard, ledger, config, events, &orders)?;
+                carry_out(effect, seat, &orders)?;
             }
         }
         if *trainer.phase() == Phase::Halted {
@@ -85,7 +84,7 @@ pub(super) async fn train<T: Transport>(
             orders.send(Order::Weights).map_err(|_| SeatError::WorkerGone)?;
             loop {
                 match answers.recv().await {
-                    Some(Answer::Weights(weights)) => return Ok(Some(weights)),
+                    Some(Answer::Weights(weights)) => return Ok(Trained::Weights(weights)),
                     Some(Answer::Done(_)) => {}
                     None => return Err(SeatError::WorkerGone),
                 }
@@ -93,7 +92,7 @@ pub(super) async fn train<T: Transport>(
         }
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return Ok(None),
+            _ = stop.wait_for(|stop| *stop) => return Ok(Trained::Stopped),
             answer = answers.recv() => match answer {
                 Some(Answer::Done(result)) => inputs.push(Input::Done(*result)),
                 Some(Answer::Weights(_)) => {}
@@ -101,18 +100,22 @@ pub(super) async fn train<T: Transport>(
             },
             changed = watch.changed() => {
                 if changed.is_err() {
-                    return Ok(None);
+                    return Ok(Trained::Stopped);
                 }
                 if let Some(view) = watch.borrow_and_update().as_ref() {
                     if view.run.state == RunState::Aborted {
                         return Err(SeatError::Aborted("its designers did less than their minimum"));
+                    }
+                    let moved = |seat: &tessera_ledger::record::Seat| (seat.stage, seat.seat) != (place.stage, place.seat);
+                    if view.seat_of(&config.key.public()).is_some_and(moved) {
+                        return Ok(Trained::Moved);
                     }
                     inputs.push(Input::Roster(view.roster()));
                 }
             }
             event = frames.recv() => match event {
                 Some(event) => inputs.extend(to_input(event, switchboard, events)),
-                None => return Ok(None),
+                None => return Ok(Trained::Stopped),
             },
             _ = tick.tick() => inputs.push(Input::Tick),
         }
@@ -154,12 +157,10 @@ fn drop_peer<T: Transport>(
 
 fn carry_out<T: Transport>(
     effect: Effect,
-    switchboard: &Switchboard<T>,
-    ledger: &LedgerClient<T>,
-    config: &SeatConfig,
-    events: &Events,
+    seat: &Seat<'_, T>,
     orders: &std::sync::mpsc::Sender<Order>,
 ) -> Result<(), SeatError> {
+    let Seat { switchboard, ledger, config, events, .. } = seat;
     match effect {
         Effect::Send { to, message } => {
             if let Err(error) = switchboard.transport().send(to, message.channel(), to_frame(&message)) {
@@ -169,7 +170,7 @@ fn carry_out<T: Transport>(
         }
         Effect::Run(job) => orders.send(Order::Job(*job)).map_err(|_| SeatError::WorkerGone)?,
         Effect::Report(report) => {
-            let (ledger, key, events) = (ledger.clone(), config.key.clone(), events.clone());
+            let (ledger, key, events) = ((*ledger).clone(), config.key.clone(), (*events).clone());
             let (window, stage) = (report.report.window, report.report.stage);
             tokio::spawn(async move {
                 match ledger.submit(&key, (*report).into()).await {
