@@ -64,7 +64,12 @@ pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
             "arithmetic",
             conforms,
             Verdict::Bad,
-            format!("root {} in {} ms, expected {}", &hex(&root)[..16], took.as_millis(), &hex(&conform::ROOT)[..16]),
+            format!(
+                "root {} in {} ms, expected {}",
+                &hex(&root)[..16],
+                took.as_millis(),
+                &hex(&conform::ROOT)[..16]
+            ),
             "this machine computes other bits than the rest: report it with the processor's name; do not train",
         ),
         check(
@@ -74,7 +79,13 @@ pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
             format!("{:?} in use of {:?}", isa(), Isa::available()),
             "without AVX2 and FMA the same bits take many times longer",
         ),
-        check("speed", speed >= 1.0, Verdict::Warn, format!("{speed:.1} Gflop/s in matrix products, {threads} threads"), "it will be slow"),
+        check(
+            "speed",
+            speed >= 1.0,
+            Verdict::Warn,
+            format!("{speed:.1} Gflop/s in matrix products, {threads} threads"),
+            "it will be slow",
+        ),
         disk(&existing),
         writes(&existing),
     ];
@@ -171,7 +182,13 @@ fn writes(folder: &Path) -> Check {
     match written {
         Ok(()) => {
             let found = format!("{:.1} ms for a safe write", each.as_secs_f64() * 1e3);
-            check("writing", each < Duration::from_millis(100), Verdict::Warn, found, "a validator needs a faster disk")
+            check(
+                "writing",
+                each < Duration::from_millis(100),
+                Verdict::Warn,
+                found,
+                "a validator needs a faster disk",
+            )
         }
         Err(error) => {
             let found = format!("{}: {error}", folder.display());
@@ -185,7 +202,13 @@ fn memory() -> Option<Check> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let bytes = line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? << 10;
     let found = format!("{:.1} GB available", bytes as f64 / 1e9);
-    Some(check("memory", bytes >= LEAST_MEMORY, Verdict::Warn, found, "a node may be ended by the system: close other programs"))
+    Some(check(
+        "memory",
+        bytes >= LEAST_MEMORY,
+        Verdict::Warn,
+        found,
+        "a node may be ended by the system: close other programs",
+    ))
 }
 
 fn receive_buffer() -> Option<Check> {
@@ -202,5 +225,11 @@ fn port(address: &SocketAddr) -> Check {
         Ok(()) => format!("{address} is free"),
         Err(error) => format!("{address}: {error}"),
     };
-    check("port", taken.is_ok(), Verdict::Bad, found, "stop the program that listens there or choose another port")
+    check(
+        "port",
+        taken.is_ok(),
+        Verdict::Bad,
+        found,
+        "stop the program that listens there or choose another port",
+    )
 }

@@ -45,8 +45,12 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
                 let mut text = format!("network     {} ({})\n", &*network.genesis.name, network.id);
                 text += &format!("height      {} ({} s ago)\n", latest.height, age_ms / 1000);
                 text += &format!("state root  {}\n", latest.state_root);
-                text += &format!("money       {} U issued, {} burned, {} in the public fund\n",
-                    amount::show(issued), amount::show(burned), amount::show(fund));
+                text += &format!(
+                    "money       {} U issued, {} burned, {} in the public fund\n",
+                    amount::show(issued),
+                    amount::show(burned),
+                    amount::show(fund)
+                );
                 for run in &runs {
                     text += &format!("run         {run}\n");
                 }

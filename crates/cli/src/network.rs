@@ -54,7 +54,8 @@ struct Fund(PublicKey, u128);
 impl FromStr for Fund {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, u) = text.split_once('=').ok_or("expected KEY=U, for example 64 hexadecimal digits, =, 1000")?;
+        let (key, u) =
+            text.split_once('=').ok_or("expected KEY=U, for example 64 hexadecimal digits, =, 1000")?;
         let key = key.parse().map_err(|error| format!("{error}"))?;
         Ok(Self(key, u.parse::<Amount>().map_err(|error| error.to_string())?.0))
     }

@@ -6,8 +6,9 @@ use serde_json::json;
 use std::{path::PathBuf, str::FromStr};
 use tessera_canon::{Hash, List, PublicKey, Text};
 use tessera_ledger::{
-    Action, query,
+    Action,
     action::{ChunkPrice, CreateRun, LossProportional, RiskRule},
+    query,
     record::SeatState,
 };
 use tessera_model::{Dataset, RunSpec, central};
@@ -182,13 +183,16 @@ async fn publish_run(publish: Publish, output: Output) -> Result<()> {
     let params = ledger.read(|view| query::params(view.source())).await?;
     let params = params.context("the network has no parameters")?;
     let stage_wu: Vec<u64> = (0..spec.stage_count()).map(|stage| spec.work_units(stage)).collect();
-    let per_step: u128 = stage_wu.iter().map(|wu| u128::from(*wu)).sum::<u128>() * u128::from(spec.batch.microbatches);
+    let per_step: u128 =
+        stage_wu.iter().map(|wu| u128::from(*wu)).sum::<u128>() * u128::from(spec.batch.microbatches);
     let f_star = u64::try_from(per_step * u128::from(spec.steps))
         .context("the work of the whole run does not fit; choose a greater wu_flops")?;
     let least = (u128::from(f_star) * u128::from(params.min_designer) / 10_000).max(1) as u64;
     let f_exclusive = match publish.designer_work {
         None => least,
-        Some(percent) if (0.0..=100.0).contains(&percent) => ((f_star as f64 * percent / 100.0) as u64).max(least),
+        Some(percent) if (0.0..=100.0).contains(&percent) => {
+            ((f_star as f64 * percent / 100.0) as u64).max(least)
+        }
         Some(percent) => bail!("--designer-work: expected 0 to 100 per cent, got {percent}"),
     };
     let loss_0 = publish.loss_0.unwrap_or_else(|| f64::from(spec.model.vocab).ln());
@@ -258,7 +262,8 @@ fn train_reference(reference: &Reference, output: Output) -> Result<()> {
         "unigram_entropy": data.unigram_entropy(),
     });
     output.result(&object, || {
-        let mut text = format!("run {} in one process: {seconds:.1} s, held-out loss {loss:.4} nats\n", spec.run_id());
+        let mut text =
+            format!("run {} in one process: {seconds:.1} s, held-out loss {loss:.4} nats\n", spec.run_id());
         for (stage, root) in trained.roots.iter().enumerate() {
             text += &format!("stage {stage}  state root {root}\n");
         }
@@ -284,7 +289,9 @@ async fn show_run(show: Show, output: Output) -> Result<()> {
         None => Vec::new(),
         Some(last) => {
             let read = |view: &View| -> Vec<_> {
-                (0..terms.stages).map(|stage| query::stage_report(view.source(), &show.run, last, stage)).collect()
+                (0..terms.stages)
+                    .map(|stage| query::stage_report(view.source(), &show.run, last, stage))
+                    .collect()
             };
             let reports = visitor.ledger.read(read).await?;
             reports.into_iter().flatten().map(|report| report.state_root).collect()
@@ -317,14 +324,27 @@ async fn show_run(show: Show, output: Output) -> Result<()> {
         "seats": seats, "state_roots": roots,
     });
     output.result(&object, || {
-        let mut text = format!("run       {}\nstate     {:?} at height {}\n", show.run, state.state, view.height);
-        text += &format!("window    {} of {} reported, {} matured\n", state.window, terms.windows(), state.matured);
+        let mut text =
+            format!("run       {}\nstate     {:?} at height {}\n", show.run, state.state, view.height);
+        text += &format!(
+            "window    {} of {} reported, {} matured\n",
+            state.window,
+            terms.windows(),
+            state.matured
+        );
         text += &format!(
             "work      {} of {} units ({:.1} %), {} by designers while exclusive (least {})\n",
-            state.f_done, terms.f_star, crate::context::percent(state.f_done.into(), terms.f_star.into()),
-            state.f_designer, terms.f_min
+            state.f_done,
+            terms.f_star,
+            crate::context::percent(state.f_done.into(), terms.f_star.into()),
+            state.f_designer,
+            terms.f_min
         );
-        text += &format!("loss      {:.3} at best, {:.3} before training\n", nats(state.loss_min), nats(terms.loss_0));
+        text += &format!(
+            "loss      {:.3} at best, {:.3} before training\n",
+            nats(state.loss_min),
+            nats(terms.loss_0)
+        );
         if let Some(c) = credits {
             text += &format!(
                 "credits   {} cu: {} in notes, {} offered, {} locked, {} in the pool\n",
@@ -335,7 +355,11 @@ async fn show_run(show: Show, output: Output) -> Result<()> {
             let lapsed = if seat.state == SeatState::Active { "" } else { "  lapsed" };
             text += &format!(
                 "seat {}.{}  {}  {}  heard at {}{lapsed}\n",
-                seat.stage, seat.seat, seat.account.short(), &*seat.endpoint, seat.heard
+                seat.stage,
+                seat.seat,
+                seat.account.short(),
+                &*seat.endpoint,
+                seat.heard
             );
         }
         text

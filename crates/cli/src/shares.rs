@@ -71,7 +71,10 @@ impl Ownership {
     /// A table for people.
     pub(crate) fn to_text(&self) -> String {
         let total = self.total();
-        let mut text = format!("{:<12} {:>8} {:>9} {:>12} {:>8}  {}\n", "owner", "percent", "active", "microbatches", "due cu", "stage; windows");
+        let mut text = format!(
+            "{:<12} {:>8} {:>9} {:>12} {:>8}  {}\n",
+            "owner", "percent", "active", "microbatches", "due cu", "stage; windows"
+        );
         for holding in &self.holdings {
             let all = holding.active + holding.pending;
             let list = |numbers: Vec<String>| numbers.join(",");
@@ -87,7 +90,11 @@ impl Ownership {
             );
         }
         if self.elsewhere > 0 {
-            text += &format!("{:<12} {:>7.2}%  received from others\n", "(elsewhere)", percent(self.elsewhere, total));
+            text += &format!(
+                "{:<12} {:>7.2}%  received from others\n",
+                "(elsewhere)",
+                percent(self.elsewhere, total)
+            );
         }
         text
     }
@@ -117,7 +124,8 @@ pub(crate) async fn ownership(ledger: &Ledger, run: &Hash) -> Result<Ownership> 
                 .map(|window| (window.window, window.weight, window.loss))
                 .collect();
             let mut accounts: BTreeMap<PublicKey, Holding> = BTreeMap::new();
-            let known = claims.iter().map(|claim| claim.account).chain(state.seats.iter().map(|seat| seat.account));
+            let known =
+                claims.iter().map(|claim| claim.account).chain(state.seats.iter().map(|seat| seat.account));
             for account in known {
                 accounts.entry(account).or_insert_with(|| {
                     let owner = query::owner(view.source(), run, &account);
@@ -175,7 +183,10 @@ pub(crate) async fn run(shares: Shares, output: Output) -> Result<()> {
         text += "share = microbatches x work units x risk weight of the window\n";
         for (window, weight, loss) in &owned.windows {
             let loss = loss.map_or("-".into(), |loss| format!("{:.3}", nats(loss)));
-            text += &format!("window {window}: weight {:.3}, held-out loss {loss}\n", f64::from(*weight) / 65536.0);
+            text += &format!(
+                "window {window}: weight {:.3}, held-out loss {loss}\n",
+                f64::from(*weight) / 65536.0
+            );
         }
         text
     });

@@ -139,8 +139,10 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
             let receipt = visitor.ledger.submit(&key, action).await?;
             // An offer has the id of the transaction that posted it.
             let offer = receipt.tx;
-            let object =
-                with_receipt(json!({ "offer": offer, "run": run, "cu": cu, "price": price.to_string() }), &receipt);
+            let object = with_receipt(
+                json!({ "offer": offer, "run": run, "cu": cu, "price": price.to_string() }),
+                &receipt,
+            );
             output.result(&object, || format!("offer {offer}: {cu} cu at {price} U each"));
             visitor.leave().await;
             Ok(())
@@ -149,7 +151,9 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
         Command::Cancel { place, offer } => {
             let (key, visitor) = enter(&place).await?;
             let receipt = visitor.ledger.submit(&key, Action::CancelOffer(CancelOffer { offer })).await?;
-            output.result(&with_receipt(json!({ "offer": offer }), &receipt), || format!("withdrew offer {offer}"));
+            output.result(&with_receipt(json!({ "offer": offer }), &receipt), || {
+                format!("withdrew offer {offer}")
+            });
             visitor.leave().await;
             Ok(())
         }
@@ -170,7 +174,8 @@ fn new(place: &Place, output: Output) -> Result<()> {
         }
         None => None,
     };
-    let object = json!({ "key": key, "owner_hash": keys::owner_hash(&key), "dir": place.dir, "network_id": network });
+    let object =
+        json!({ "key": key, "owner_hash": keys::owner_hash(&key), "dir": place.dir, "network_id": network });
     output.result(&object, || {
         format!("{key}\nthe secret key is in {}; copy it to a safe place", folder.key_path().display())
     });
@@ -227,10 +232,17 @@ async fn show(place: &Place, other: Option<PublicKey>, output: Output) -> Result
         "cu": cu,
     });
     output.result(&object, || {
-        let mut text = format!("account  {key}\nbalance  {} U\ncredits  {cu} cu in {} notes\n", amount::show(balance), notes.len());
+        let mut text = format!(
+            "account  {key}\nbalance  {} U\ncredits  {cu} cu in {} notes\n",
+            amount::show(balance),
+            notes.len()
+        );
         for (owner, due, total) in &holdings {
             let share = percent(owner.shares + owner.pending, *total);
-            text += &format!("run      {}: {share} % ({} active, {} pending), {due} cu to claim\n", owner.run, owner.shares, owner.pending);
+            text += &format!(
+                "run      {}: {share} % ({} active, {} pending), {due} cu to claim\n",
+                owner.run, owner.shares, owner.pending
+            );
         }
         text
     });
@@ -253,7 +265,12 @@ async fn notes(place: &Place, output: Output) -> Result<()> {
         if notes.is_empty() {
             return "no notes; owners get them with `tessera wallet claim RUN`, others buy them".into();
         }
-        notes.iter().map(|note| format!("{}  {:>8} cu  {:?}  run {}\n", note.id, note.cu, note.state, note.run.short())).collect()
+        notes
+            .iter()
+            .map(|note| {
+                format!("{}  {:>8} cu  {:?}  run {}\n", note.id, note.cu, note.state, note.run.short())
+            })
+            .collect()
     });
     visitor.leave().await;
     Ok(())
@@ -277,7 +294,13 @@ async fn offers(place: &Place, run: &Hash, output: Output) -> Result<()> {
             return "nothing is for sale".into();
         }
         let line = |offer: &tessera_ledger::record::Offer| {
-            format!("{}  {:>8} cu at {} U  from {}\n", offer.id, offer.cu, amount::show(offer.price), offer.seller.short())
+            format!(
+                "{}  {:>8} cu at {} U  from {}\n",
+                offer.id,
+                offer.cu,
+                amount::show(offer.price),
+                offer.seller.short()
+            )
         };
         offers.iter().map(line).collect()
     });
@@ -285,7 +308,13 @@ async fn offers(place: &Place, run: &Hash, output: Output) -> Result<()> {
     Ok(())
 }
 
-async fn buy(place: &Place, id: Hash, cu: Option<u64>, max_price: Option<Amount>, output: Output) -> Result<()> {
+async fn buy(
+    place: &Place,
+    id: Hash,
+    cu: Option<u64>,
+    max_price: Option<Amount>,
+    output: Output,
+) -> Result<()> {
     let (key, visitor) = enter(place).await?;
     let offer = visitor.ledger.read(|view| query::offer(view.source(), &id)).await?;
     let offer = offer.with_context(|| format!("offer {id} is not open; see `tessera wallet offers RUN`"))?;
@@ -305,13 +334,23 @@ async fn buy(place: &Place, id: Hash, cu: Option<u64>, max_price: Option<Amount>
         "price": amount::show(sold.price), "total": amount::show(total),
     });
     output.result(&with_receipt(object, &receipt), || {
-        format!("bought {cu} cu at {} U each ({} U) as note {note}", amount::show(sold.price), amount::show(total))
+        format!(
+            "bought {cu} cu at {} U each ({} U) as note {note}",
+            amount::show(sold.price),
+            amount::show(total)
+        )
     });
     visitor.leave().await;
     Ok(())
 }
 
-async fn send(place: &Place, to: PublicKey, money: Option<Amount>, note: Option<Hash>, output: Output) -> Result<()> {
+async fn send(
+    place: &Place,
+    to: PublicKey,
+    money: Option<Amount>,
+    note: Option<Hash>,
+    output: Output,
+) -> Result<()> {
     let (key, visitor) = enter(place).await?;
     let receipt = match (money, note) {
         (Some(money), _) => {
@@ -360,8 +399,10 @@ fn reshape(visitor: &Visitor, inputs: Vec<Hash>, outputs: Vec<NoteOutput>) -> Re
 async fn split(place: &Place, notes: Vec<Hash>, into: Vec<u64>, output: Output) -> Result<()> {
     let (key, visitor) = enter(place).await?;
     let mine = keys::owner_hash(&key.public());
-    let (have, want) = (sum(&visitor, &notes).await?, into.iter().fold(0u64, |sum, cu| sum.saturating_add(*cu)));
-    let rest = have.checked_sub(want).with_context(|| format!("the notes hold {have} cu, --into wants {want}"))?;
+    let (have, want) =
+        (sum(&visitor, &notes).await?, into.iter().fold(0u64, |sum, cu| sum.saturating_add(*cu)));
+    let rest =
+        have.checked_sub(want).with_context(|| format!("the notes hold {have} cu, --into wants {want}"))?;
     let parts = into.into_iter().chain((rest > 0).then_some(rest));
     let outputs = parts.map(|cu| NoteOutput { owner: mine, cu }).collect();
     let mut inputs = notes;

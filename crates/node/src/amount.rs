@@ -67,7 +67,9 @@ mod tests {
         for nano in [0, 1, 999_999_999, NANO, NANO + 1, 7 * NANO / 2, u128::MAX] {
             assert_eq!(parse(&show(nano)), Ok(nano));
         }
-        for text in ["", ".", ".5", "1.", "-1", "+1", "1e9", "1 ", "1,5", "1.0000000000", "1.2.3", &"9".repeat(40)] {
+        for text in
+            ["", ".", ".5", "1.", "-1", "+1", "1e9", "1 ", "1,5", "1.0000000000", "1.2.3", &"9".repeat(40)]
+        {
             assert!(parse(text).is_err(), "{text:?} was taken");
         }
     }

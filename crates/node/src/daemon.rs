@@ -86,7 +86,8 @@ pub fn network_of(folder: &Folder, given: Option<&Path>) -> Result<NetworkFile, 
         Ok(text) => match text.trim().parse() {
             Ok(expected) => network.require(expected)?,
             Err(_) => {
-                let reason = format!("expected the id of a network, got {} bytes of something else", text.len());
+                let reason =
+                    format!("expected the id of a network, got {} bytes of something else", text.len());
                 return Err(FolderError::Config { path: marker, reason }.into());
             }
         },
@@ -145,7 +146,8 @@ pub struct Visitor {
 impl Visitor {
     /// Connect to `network` under a throw-away identity.
     pub async fn enter(network: NetworkFile) -> Result<Self, StartError> {
-        let key = SecretKey::generate().map_err(|cause| KeyFileError::Entropy { cause: cause.to_string() })?;
+        let key =
+            SecretKey::generate().map_err(|cause| KeyFileError::Entropy { cause: cause.to_string() })?;
         let transport = Self::endpoint(&key, &network).await?;
         let switchboard = Switchboard::start(transport);
         let ledger = LedgerClient::start(&switchboard, &network, None)?;

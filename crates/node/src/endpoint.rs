@@ -16,6 +16,10 @@ pub fn limits(channels: &[u8], guests: bool) -> Limits {
 }
 
 /// Listen as `key` on `listen` (port 0 takes a free one).
-pub async fn open(key: &SecretKey, listen: SocketAddr, limits: Limits) -> Result<Arc<QuicTransport>, BindError> {
+pub async fn open(
+    key: &SecretKey,
+    listen: SocketAddr,
+    limits: Limits,
+) -> Result<Arc<QuicTransport>, BindError> {
     QuicTransport::bind(key, QuicConfig { bind: listen, limits }).await.map(Arc::new)
 }

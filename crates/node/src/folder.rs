@@ -39,10 +39,14 @@ pub enum FolderError {
 /// What to do about a refusal of the disk.
 pub fn advice(cause: &io::Error) -> &'static str {
     match cause.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space and start again: nothing that was stored is lost",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space and start again: nothing that was stored is lost"
+        }
         ErrorKind::PermissionDenied => "give this user access to it or choose another --dir",
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only: choose another --dir",
-        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "something else has this name: choose another --dir",
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            "something else has this name: choose another --dir"
+        }
         ErrorKind::NotFound => "check the path",
         _ => "check the disk, or choose another --dir",
     }
@@ -165,7 +169,12 @@ impl Folder {
 
 /// Replace the file at `path` as a whole: after a crash it holds either the old or the new bytes.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
-    let failed = |cause: io::Error| FolderError::Disk { what: "write", path: path.into(), advice: advice(&cause), cause };
+    let failed = |cause: io::Error| FolderError::Disk {
+        what: "write",
+        path: path.into(),
+        advice: advice(&cause),
+        cause,
+    };
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
@@ -209,7 +218,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = Folder::open(home.path()).unwrap();
         assert_eq!(folder.config().unwrap(), NodeConfig::default());
-        let config = NodeConfig { network: Some("../network.json".into()), listen: "127.0.0.1:4000".parse().ok() };
+        let config =
+            NodeConfig { network: Some("../network.json".into()), listen: "127.0.0.1:4000".parse().ok() };
         folder.set_config(&config).unwrap();
         assert_eq!(folder.config().unwrap().network, Some(home.path().join("../network.json")));
         folder.write("node.json", b"{\"netwrok\": 1}").unwrap();

@@ -90,7 +90,8 @@ pub fn read_secret(path: &Path) -> Result<String, KeyFileError> {
     let file = fs::File::open(path).map_err(failed)?;
     #[cfg(unix)]
     {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().map_err(failed)?.permissions()) & 0o777;
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&file.metadata().map_err(failed)?.permissions()) & 0o777;
         if mode & 0o077 != 0 {
             return Err(KeyFileError::Open { path: path.into(), mode });
         }

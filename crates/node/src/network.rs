@@ -38,10 +38,14 @@ pub enum NetworkError {
     #[error("{} is not a network file: {reason}; ask a member of the network for a fresh one", path.display())]
     Content { path: PathBuf, reason: String },
     /// Two fields contradict each other.
-    #[error("the network file was changed: {field} says {got}, its genesis says {expected}; ask a member of the network for a fresh one")]
+    #[error(
+        "the network file was changed: {field} says {got}, its genesis says {expected}; ask a member of the network for a fresh one"
+    )]
     Edited { field: &'static str, expected: String, got: String },
     /// The file is for another network than the one this folder or the caller is about.
-    #[error("expected network {expected}, got a file for network {got}; give the right --network or another --dir")]
+    #[error(
+        "expected network {expected}, got a file for network {got}; give the right --network or another --dir"
+    )]
     OtherNetwork { expected: Hash, got: Hash },
     /// What was asked for is impossible.
     #[error("a new network needs {expected}, got {got}")]
@@ -123,7 +127,8 @@ impl NetworkFile {
     }
     /// Read and check the file at `path`.
     pub fn read(path: &Path) -> Result<Self, NetworkError> {
-        let failed = |cause: std::io::Error| NetworkError::Read { path: path.into(), advice: advice(&cause), cause };
+        let failed =
+            |cause: std::io::Error| NetworkError::Read { path: path.into(), advice: advice(&cause), cause };
         let content = |reason: String| NetworkError::Content { path: path.into(), reason };
         let length = fs::metadata(path).map_err(failed)?.len();
         if length > MAX_FILE_BYTES {
@@ -228,7 +233,8 @@ pub fn create(plan: &NetworkPlan, out: &Path) -> Result<NewNetwork, NetworkError
     if !(1..=128).contains(&plan.validators) {
         return Err(plan_error("1 to 128 validators", plan.validators.to_string()));
     }
-    let name = Text::new(plan.name.as_str()).map_err(|_| plan_error("a name of at most 32 bytes", plan.name.clone()))?;
+    let name = Text::new(plan.name.as_str())
+        .map_err(|_| plan_error("a name of at most 32 bytes", plan.name.clone()))?;
     let ports = ports(plan)?;
     let root = Folder::open(out)?;
     let path = root.root().join("network.json");
@@ -242,7 +248,8 @@ pub fn create(plan: &NetworkPlan, out: &Path) -> Result<NewNetwork, NetworkError
         made.push((folder, key.public()));
     }
     let keys: Vec<PublicKey> = made.iter().map(|(_, key)| *key).collect();
-    let dealing = SecretKey::generate().map_err(|cause| KeyFileError::Entropy { cause: cause.to_string() })?;
+    let dealing =
+        SecretKey::generate().map_err(|cause| KeyFileError::Entropy { cause: cause.to_string() })?;
     let (committee, shares) = deal(&keys, dealing.seed())?;
     let entries: Vec<ValidatorEntry> = keys
         .iter()
@@ -255,10 +262,13 @@ pub fn create(plan: &NetworkPlan, out: &Path) -> Result<NewNetwork, NetworkError
     let too_many = |what| move |_| plan_error(what, "more".into());
     let validators = entries
         .iter()
-        .map(|entry| Text::new(entry.rpc.to_string()).map(|endpoint| GenesisValidator { key: entry.key, endpoint }))
+        .map(|entry| {
+            Text::new(entry.rpc.to_string()).map(|endpoint| GenesisValidator { key: entry.key, endpoint })
+        })
         .collect::<Result<Vec<_>, _>>()
         .map_err(too_many("addresses of at most 64 bytes"))?;
-    let accounts = plan.fund.iter().map(|(key, balance)| GenesisAccount { key: *key, balance: *balance }).collect();
+    let accounts =
+        plan.fund.iter().map(|(key, balance)| GenesisAccount { key: *key, balance: *balance }).collect();
     let genesis = Genesis {
         name,
         time_ms: plan.time_ms,
@@ -306,7 +316,10 @@ fn ports(plan: &NetworkPlan) -> Result<Vec<u16>, NetworkError> {
     }
     if held.len() < usize::from(count) {
         let got = format!("{} on {}", held.len(), plan.host);
-        return Err(NetworkError::Plan { expected: "a free port for each validator (or give --first-port)", got });
+        return Err(NetworkError::Plan {
+            expected: "a free port for each validator (or give --first-port)",
+            got,
+        });
     }
     Ok(held.iter().map(|(_, _, port)| *port).collect())
 }
@@ -352,7 +365,11 @@ mod tests {
             keyfile::read_secret(&folder.share_path()).unwrap();
         }
         let text = fs::read_to_string(&new.path).unwrap();
-        let edits = [("\"mosaic\"", "\"mosaik\""), ("\"12.5\"", "\"12.6\""), ("\"epoch_blocks\": 10", "\"epoch_blocks\": 11")];
+        let edits = [
+            ("\"mosaic\"", "\"mosaik\""),
+            ("\"12.5\"", "\"12.6\""),
+            ("\"epoch_blocks\": 10", "\"epoch_blocks\": 11"),
+        ];
         for (from, to) in edits {
             assert!(text.contains(from), "{from}");
             fs::write(&new.path, text.replace(from, to)).unwrap();

@@ -78,7 +78,8 @@ impl<T: Transport> Switchboard<T> {
     /// Listen to `channels` (and all `Up` and `Down`) through a queue of `capacity` events.
     pub fn subscribe(&self, channels: &[u8], capacity: usize) -> mpsc::Receiver<NetEvent> {
         let (queue, receiver) = mpsc::channel(capacity.max(1));
-        let subscriber = Subscriber { channels: channels.to_vec(), queue, owed: VecDeque::new(), stalled: false };
+        let subscriber =
+            Subscriber { channels: channels.to_vec(), queue, owed: VecDeque::new(), stalled: false };
         lock(&self.shared.arriving).push(subscriber);
         self.shared.arrival.notify_one();
         receiver

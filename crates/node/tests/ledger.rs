@@ -16,7 +16,8 @@ use tessera_node::{
 };
 
 fn new_network(home: &Path, rich: &SecretKey, validators: u16) -> NewNetwork {
-    let time_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let time_ms =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
     let plan = NetworkPlan {
         name: "loopback".into(),
         validators,
@@ -30,7 +31,12 @@ fn new_network(home: &Path, rich: &SecretKey, validators: u16) -> NewNetwork {
 }
 
 fn options(new: &NewNetwork, index: usize) -> DaemonOptions {
-    DaemonOptions { dir: new.folders[index].clone(), network: Some(new.path.clone()), listen: None, validate: true }
+    DaemonOptions {
+        dir: new.folders[index].clone(),
+        network: Some(new.path.clone()),
+        listen: None,
+        validate: true,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -39,8 +45,12 @@ async fn a_light_client_sends_and_reads_over_four_validators_and_survives_the_lo
     let (rich, poor) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]).public());
     let new = new_network(home.path(), &rich, 4);
     let all = [options(&new, 0), options(&new, 1), options(&new, 2), options(&new, 3)];
-    let (a, b, c, d) =
-        tokio::join!(Daemon::start(&all[0]), Daemon::start(&all[1]), Daemon::start(&all[2]), Daemon::start(&all[3]));
+    let (a, b, c, d) = tokio::join!(
+        Daemon::start(&all[0]),
+        Daemon::start(&all[1]),
+        Daemon::start(&all[2]),
+        Daemon::start(&all[3])
+    );
     let mut nodes = vec![a.unwrap(), b.unwrap(), c.unwrap(), d.unwrap()];
     let visitor = Visitor::enter(NetworkFile::read(&new.path).unwrap()).await.unwrap();
     let ledger = &visitor.ledger;
@@ -53,7 +63,12 @@ async fn a_light_client_sends_and_reads_over_four_validators_and_survives_the_lo
     let (height, sender, receiver, nothing) = ledger
         .read(|view| {
             let account = |key| query::account(view.source(), key);
-            (view.height, account(&rich.public()), account(&poor), view.cell(&keys::account(&new.network.validators[0].key)))
+            (
+                view.height,
+                account(&rich.public()),
+                account(&poor),
+                view.cell(&keys::account(&new.network.validators[0].key)),
+            )
         })
         .await
         .unwrap();
@@ -79,7 +94,10 @@ async fn a_light_client_sends_and_reads_over_four_validators_and_survives_the_lo
 
     assert_eq!(nodes.remove(1).stop().await, None);
     ledger.submit(&rich, give(5)).await.unwrap();
-    let balance = ledger.read(|view| query::account(view.source(), &poor).map(|account| account.balance)).await.unwrap();
+    let balance = ledger
+        .read(|view| query::account(view.source(), &poor).map(|account| account.balance))
+        .await
+        .unwrap();
     assert_eq!(balance, Some(730));
 
     visitor.leave().await;
@@ -91,7 +109,8 @@ async fn a_light_client_sends_and_reads_over_four_validators_and_survives_the_lo
 async fn what_cannot_work_is_refused_with_a_reason() {
     let home = tempfile::tempdir().unwrap();
     let rich = SecretKey::from_seed([1; 32]);
-    let (one, two) = (new_network(&home.path().join("one"), &rich, 1), new_network(&home.path().join("two"), &rich, 1));
+    let (one, two) =
+        (new_network(&home.path().join("one"), &rich, 1), new_network(&home.path().join("two"), &rich, 1));
 
     // A port in use, for questions (UDP) and for consensus (TCP).
     let rpc = one.network.validators[0].rpc;
@@ -109,7 +128,8 @@ async fn what_cannot_work_is_refused_with_a_reason() {
     let error = Daemon::start(&options(&one, 0)).await.err().unwrap();
     assert!(matches!(error, StartError::Folder(FolderError::InUse { .. })), "{error}");
     // The folder of one network with the file of another.
-    let error = Daemon::start(&DaemonOptions { network: Some(two.path.clone()), ..options(&one, 0) }).await.err();
+    let error =
+        Daemon::start(&DaemonOptions { network: Some(two.path.clone()), ..options(&one, 0) }).await.err();
     assert!(error.is_some());
     let folder = Folder::open(&one.folders[0]).unwrap();
     let error = tessera_node::daemon::network_of(&folder, Some(&two.path)).unwrap_err();
@@ -132,7 +152,11 @@ async fn what_cannot_work_is_refused_with_a_reason() {
     let visitor = Visitor::enter(one.network.clone()).await.unwrap();
     visitor.ledger.latest().await.unwrap();
     let mut events = visitor.switchboard.subscribe(&[], 16);
-    visitor.switchboard.transport().send(one.network.validators[0].key, tessera_wire::RPC, vec![77, 1].into()).unwrap();
+    visitor
+        .switchboard
+        .transport()
+        .send(one.network.validators[0].key, tessera_wire::RPC, vec![77, 1].into())
+        .unwrap();
     let dropped = async {
         while let Some(event) = events.recv().await {
             if matches!(event, tessera_net::NetEvent::Down { .. }) {
@@ -150,7 +174,8 @@ async fn what_cannot_work_is_refused_with_a_reason() {
     let mut gone = one.network.clone();
     gone.validators[0].rpc = free;
     let visitor = Visitor::enter(gone).await.unwrap();
-    let error = tokio::time::timeout(Duration::from_secs(25), visitor.ledger.latest()).await.unwrap().unwrap_err();
+    let error =
+        tokio::time::timeout(Duration::from_secs(25), visitor.ledger.latest()).await.unwrap().unwrap_err();
     assert!(matches!(error, LedgerError::NoAnswer { validators: 1, .. }), "{error}");
     visitor.leave().await;
 }

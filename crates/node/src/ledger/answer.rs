@@ -35,7 +35,9 @@ impl Recent {
         self.events += block.events.len();
         self.txs.extend(block.txs.iter().map(|tx| (tx.id(), height)));
         self.blocks.insert(height, block);
-        while self.blocks.len() > REMEMBERED_BLOCKS || (self.events > REMEMBERED_EVENTS && self.blocks.len() > 1) {
+        while self.blocks.len() > REMEMBERED_BLOCKS
+            || (self.events > REMEMBERED_EVENTS && self.blocks.len() > 1)
+        {
             let Some((_, oldest)) = self.blocks.pop_first() else { return };
             self.events -= oldest.events.len();
             let gone: BTreeSet<Hash> = oldest.txs.iter().map(|tx| tx.id()).collect();
@@ -64,7 +66,9 @@ impl Answerer {
                 match feed.recv().await {
                     Ok(block) => listener.recent().add(block),
                     // Those blocks are still on the chain; only their events cannot be shown.
-                    Err(RecvError::Lagged(blocks)) => tracing::warn!(blocks, "lost the events of some blocks"),
+                    Err(RecvError::Lagged(blocks)) => {
+                        tracing::warn!(blocks, "lost the events of some blocks")
+                    }
                     Err(RecvError::Closed) => return,
                 }
             }
@@ -106,7 +110,8 @@ impl Answerer {
                 Ok(tx) => Answer::Taken(Taken { tx }),
                 Err(error) => {
                     // A used or taken nonce is the sender's to sort out: its transaction may be in already.
-                    let race = matches!(error, SubmitError::NonceUsed { .. } | SubmitError::NonceTaken { .. });
+                    let race =
+                        matches!(error, SubmitError::NonceUsed { .. } | SubmitError::NonceTaken { .. });
                     Answer::Refused(Refused::new(race || error.may_retry(), &error.to_string()))
                 }
             },
@@ -116,7 +121,8 @@ impl Answerer {
     async fn included(&self, tx: &Hash) -> Option<Included> {
         let found = self.recent().of_tx(tx)?;
         let height = found.header.height;
-        let (header, block) = (self.validator.header_at(height).await?, self.validator.block_at(height).await?);
+        let (header, block) =
+            (self.validator.header_at(height).await?, self.validator.block_at(height).await?);
         Some(Included { header, block, events: List::new(found.events.clone()).ok()? })
     }
 }

@@ -164,7 +164,9 @@ impl<T: Transport> LedgerClient<T> {
     /// The final header at `height`.
     pub async fn header_at(&self, height: u64) -> Result<Header, LedgerError> {
         self.ask(Ask::HeaderAt(HeaderAt { height }), |validator, answer| match answer {
-            Answer::Header(certified) if certified.header.height == height => self.0.verified(validator, &certified),
+            Answer::Header(certified) if certified.header.height == height => {
+                self.0.verified(validator, &certified)
+            }
             other => Err(self.0.unexpected(&format!("a header at height {height}"), other)),
         })
         .await
@@ -225,11 +227,14 @@ impl<T: Transport> LedgerClient<T> {
         let list = List::new(keys.to_vec()).map_err(|_| LedgerError::TooMany { max: MAX_PROVED_KEYS })?;
         self.ask(Ask::Prove(Prove { keys: list }), |validator, answer| match answer {
             Answer::State(proof) => {
-                let proved = self.0.light.verify_state(&proof).map_err(|cause| self.0.wrong(validator, cause))?;
+                let proved =
+                    self.0.light.verify_state(&proof).map_err(|cause| self.0.wrong(validator, cause))?;
                 let header = &proof.header.header;
                 if !proved.iter().map(|(key, _)| key).eq(keys) {
                     let key = keys.first().copied().unwrap_or(Hash::ZERO);
-                    return Err(self.0.wrong(validator, VerifyError::BadProof { key, height: header.height }));
+                    return Err(self
+                        .0
+                        .wrong(validator, VerifyError::BadProof { key, height: header.height }));
                 }
                 self.0.fresh(header)?;
                 Ok((proof, proved))
@@ -344,7 +349,11 @@ impl<T: Transport> Inner<T> {
         }
     }
     /// The header, if it is final.
-    pub(super) fn verified(&self, validator: &PublicKey, certified: &CertifiedHeader) -> Result<Header, Useless> {
+    pub(super) fn verified(
+        &self,
+        validator: &PublicKey,
+        certified: &CertifiedHeader,
+    ) -> Result<Header, Useless> {
         match self.light.verify_header(certified) {
             Ok(()) => Ok(certified.header.clone()),
             Err(cause) => Err(self.wrong(validator, cause)),
@@ -374,7 +383,9 @@ impl<T: Transport> Inner<T> {
         match answer {
             Answer::NotHere(_) => Useless::Next(LedgerError::NotHere { what: what.into(), network }),
             Answer::Refused(refused) if refused.retry => Useless::Next(no_answer(refused.reason.to_string())),
-            Answer::Refused(refused) => Useless::Final(LedgerError::Rejected { reason: refused.reason.to_string() }),
+            Answer::Refused(refused) => {
+                Useless::Final(LedgerError::Rejected { reason: refused.reason.to_string() })
+            }
             other => Useless::Next(no_answer(format!("expected {what}, got {}", other.kind()))),
         }
     }

@@ -7,7 +7,9 @@ use tessera_chain::VerifyError;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// Nobody answered.
-    #[error("none of the {validators} validators of network {network} answered ({last}); check that they run and that the addresses in the network file are right")]
+    #[error(
+        "none of the {validators} validators of network {network} answered ({last}); check that they run and that the addresses in the network file are right"
+    )]
     NoAnswer { network: Hash, validators: usize, last: String },
     /// What a validator said does not hold.
     #[error("validator {} gave a wrong answer: {cause}", validator.short())]
@@ -28,13 +30,19 @@ pub enum LedgerError {
     #[error("the transaction was not taken: {reason}")]
     Rejected { reason: String },
     /// Other transactions of this account were always quicker.
-    #[error("another program sends from account {account} at the same time: {tries} attempts lost the race; stop it or try again")]
+    #[error(
+        "another program sends from account {account} at the same time: {tries} attempts lost the race; stop it or try again"
+    )]
     Race { account: PublicKey, tries: usize },
     /// Not in a block in time.
-    #[error("transaction {tx} was not included within {seconds} s; the validators may have lost their quorum. It may still be included: look at the account before you repeat it")]
+    #[error(
+        "transaction {tx} was not included within {seconds} s; the validators may have lost their quorum. It may still be included: look at the account before you repeat it"
+    )]
     NotIncluded { tx: Hash, seconds: u64 },
     /// In a block, but nobody remembers what it did.
-    #[error("transaction {tx} was included at height {height}, but no validator remembers its outcome; look at what it should have changed")]
+    #[error(
+        "transaction {tx} was included at height {height}, but no validator remembers its outcome; look at what it should have changed"
+    )]
     Forgotten { tx: Hash, height: u64 },
     /// The transaction had no effect.
     #[error("the ledger refused the transaction: {reason}")]

@@ -120,7 +120,13 @@ struct Asker {
 
 impl Asker {
     fn new(limits: &RpcLimits, now: Instant) -> Self {
-        Self { waiting: VecDeque::new(), at_work: 0, credit: u64::from(limits.burst) * 1000, since: now, refused: 0 }
+        Self {
+            waiting: VecDeque::new(),
+            at_work: 0,
+            credit: u64::from(limits.burst) * 1000,
+            since: now,
+            refused: 0,
+        }
     }
     /// Whether one more question may be asked now.
     fn may_ask(&mut self, limits: &RpcLimits, now: Instant) -> bool {
@@ -219,9 +225,13 @@ impl<T: Transport> Desk<T> {
                 (self.answerer.clone(), self.transport.clone(), self.counters.clone());
             let time = self.limits.time;
             self.at_work.spawn(async move {
-                let answer = tokio::time::timeout(time, answerer.answer(request.ask)).await.unwrap_or_else(|_| {
-                    Answer::Refused(Refused::new(true, "the validator is busy; ask again later or ask another"))
-                });
+                let answer =
+                    tokio::time::timeout(time, answerer.answer(request.ask)).await.unwrap_or_else(|_| {
+                        Answer::Refused(Refused::new(
+                            true,
+                            "the validator is busy; ask again later or ask another",
+                        ))
+                    });
                 counters.answered.fetch_add(1, Ordering::Relaxed);
                 send(&*transport, peer, request.id, answer);
                 peer

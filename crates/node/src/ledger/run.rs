@@ -42,7 +42,16 @@ impl RunView {
         let seats: Vec<Option<Seat>> =
             places.map(|(stage, seat)| query::seat(view.source(), run, stage, seat)).collect();
         let seats = seats.into_iter().collect::<Option<_>>()?;
-        Some(Self { height: view.height, time_ms: view.time_ms, terms, run: state, credits, stages, seats, window })
+        Some(Self {
+            height: view.height,
+            time_ms: view.time_ms,
+            terms,
+            run: state,
+            credits,
+            stages,
+            seats,
+            window,
+        })
     }
     /// The seat of `account`, if it has one that has not lapsed.
     pub fn seat_of(&self, account: &PublicKey) -> Option<&Seat> {

@@ -104,7 +104,9 @@ impl<T: Transport> LedgerClient<T> {
                 match self.offer(tx).await {
                     Ok(()) => (taken, offer_at) = (true, Instant::now() + OFFER_AGAIN),
                     // Once a validator took it, others may have included it: only blocks tell.
-                    Err(LedgerError::Rejected { reason }) if !taken => return Err(LedgerError::Rejected { reason }),
+                    Err(LedgerError::Rejected { reason }) if !taken => {
+                        return Err(LedgerError::Rejected { reason });
+                    }
                     Err(error) => {
                         tracing::debug!(tx = %id, %error, "not taken yet");
                         (offer_at, look_at) = (Instant::now() + Duration::from_secs(1), Instant::now());
@@ -137,7 +139,11 @@ impl<T: Transport> LedgerClient<T> {
         offered
     }
     /// Whether the account is past `tx`'s nonce, and if so, what that means.
-    async fn nonce_passed(&self, tx: &SignedTx, from: u64) -> Result<Option<Result<Followed, LedgerError>>, LedgerError> {
+    async fn nonce_passed(
+        &self,
+        tx: &SignedTx,
+        from: u64,
+    ) -> Result<Option<Result<Followed, LedgerError>>, LedgerError> {
         let sender = tx.body.sender;
         let (height, account) =
             self.read(|view| (view.height, query::account(view.source(), &sender))).await?;
@@ -172,7 +178,9 @@ impl<T: Transport> LedgerClient<T> {
                     Ok(included)
                 }
                 other => Err(match self.0.unexpected(&format!("transaction {id}"), other) {
-                    Useless::Next(error @ LedgerError::NotHere { .. }) if !everywhere => Useless::Final(error),
+                    Useless::Next(error @ LedgerError::NotHere { .. }) if !everywhere => {
+                        Useless::Final(error)
+                    }
                     useless => useless,
                 }),
             })
@@ -193,7 +201,10 @@ impl<T: Transport> LedgerClient<T> {
         let header = self.0.verified(validator, &included.header)?;
         let other = VerifyError::OtherBlock { height: header.height };
         let contains = included.block.txs().iter().any(|found| found.id() == *tx);
-        if *included.block.header() != header || !contains || header.event_root != event_root(&included.events) {
+        if *included.block.header() != header
+            || !contains
+            || header.event_root != event_root(&included.events)
+        {
             return Err(self.0.wrong(validator, other));
         }
         Ok(())

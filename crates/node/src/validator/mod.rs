@@ -25,7 +25,9 @@ pub const TIMING: Timing = Timing { interval_ms: 250, idle_ms: 1000 };
 #[derive(Debug, thiserror::Error)]
 pub enum ValidateError {
     /// The folder's key is no validator's.
-    #[error("the key {key} of this folder is not a validator of network {network}; its validators are {validators}")]
+    #[error(
+        "the key {key} of this folder is not a validator of network {network}; its validators are {validators}"
+    )]
     NotValidator { key: PublicKey, network: String, validators: String },
     /// The share is missing or malformed.
     #[error("the share in {path} cannot be used: {cause}; it was made with the key by `tessera network new`")]
