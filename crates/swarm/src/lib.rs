@@ -48,4 +48,4 @@ pub use shape::Shape;
 pub use store::{MemoryStore, Saved, StateStore, StoreError};
 pub use trainer::{Effect, Input, Note, Phase, Trainer, TrainerConfig, Tuning};
 pub use units::UnitSet;
-pub use worker::{Job, JobResult, Worker, WorkerError};
+pub use worker::{Extra, Job, JobResult, Worker, WorkerError};

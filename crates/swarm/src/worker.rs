@@ -32,13 +32,13 @@ pub enum Job {
     },
     /// Loss of a probe, last stage only.
     Measure { step: u64, unit: u32, input: Option<Tensor> },
-    /// The gradient sum over `units`; `extra` are units in the sum that must be taken out: (unit, input, gradient).
-    Sum { step: u64, units: UnitSet, extra: Vec<(u32, Option<Tensor>, Option<Tensor>)> },
+    /// The gradient sum over `units`; `extra` are units in the sum that must be taken out.
+    Sum { step: u64, units: UnitSet, extra: Vec<Extra> },
     /// Close a step: own sum over `units` plus the others' sums; optimizer; save.
     Close {
         record: StepRecord,
         units: UnitSet,
-        extra: Vec<(u32, Option<Tensor>, Option<Tensor>)>,
+        extra: Vec<Extra>,
         others: Vec<bytes::Bytes>,
         keep: Vec<StepRecord>,
     },
@@ -48,6 +48,16 @@ pub enum Job {
     Export,
     /// Replace the state by a downloaded one.
     Install { progress: u64, state_root: Hash, pieces: Vec<bytes::Bytes>, records: Vec<StepRecord> },
+}
+
+/// A unit in the seat's sum that another seat keeps, with what its gradient is computed from again.
+#[derive(Clone, Debug)]
+pub struct Extra {
+    pub unit: u32,
+    /// `None` at stage 0.
+    pub input: Option<Tensor>,
+    /// `None` in the last stage.
+    pub output_gradient: Option<Tensor>,
 }
 
 /// What a job gave.
@@ -253,8 +263,12 @@ impl Worker {
     fn fetch_version(&mut self, step: u64) -> Result<(), WorkerError> {
         let progress = self.progress;
         if step != progress && self.earlier.as_ref().is_none_or(|(at, _)| *at != step) {
-            let saved = self.store.load(Some(step))?.ok_or(WorkerError::NoState { step, progress })?;
-            let state = StageState::from_bytes(&self.spec, self.stage, &saved.state)?;
+            // The first version is nowhere on disk: it follows from the specification.
+            let state = match self.store.load(Some(step))? {
+                Some(saved) => StageState::from_bytes(&self.spec, self.stage, &saved.state)?,
+                None if step == 0 => StageState::init(&self.spec, self.stage)?,
+                None => return Err(WorkerError::NoState { step, progress }),
+            };
             self.earlier = Some((step, state.snapshot()));
         }
         Ok(())
@@ -311,15 +325,11 @@ impl Worker {
 
     /// The own sum without the units that another seat keeps: their gradients are computed again and
     /// subtracted, which is exact because the sum is an integer.
-    fn sum_without(
-        &mut self,
-        extra: &[(u32, Option<Tensor>, Option<Tensor>)],
-        step: u64,
-    ) -> Result<GradSum, WorkerError> {
+    fn sum_without(&mut self, extra: &[Extra], step: u64) -> Result<GradSum, WorkerError> {
         let mut sum = self.sum.clone();
-        for (unit, input, gradient) in extra {
+        for Extra { unit, input, output_gradient } in extra {
             let input = self.input(step, *unit, input.clone())?;
-            let target = self.target(step, *unit, gradient.clone())?;
+            let target = self.target(step, *unit, output_gradient.clone())?;
             self.state.unadd(
                 input.as_stage_input(),
                 target.as_stage_target(),
@@ -333,7 +343,7 @@ impl Worker {
     fn close(
         &mut self,
         record: StepRecord,
-        extra: &[(u32, Option<Tensor>, Option<Tensor>)],
+        extra: &[Extra],
         others: &[bytes::Bytes],
         keep: Vec<StepRecord>,
     ) -> Result<JobResult, WorkerError> {

@@ -131,17 +131,15 @@ impl Swarm {
         let event = line.event;
         let number = |name: &str| event[name].as_u64();
         match event["event"].as_str().unwrap_or_default() {
-            "exited" => {
-                if member.process.is_some() {
-                    let log = self.folder.join(format!("{}.log", member.name));
-                    let text = std::fs::read_to_string(&log).unwrap_or_default();
-                    let last = text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
-                    bail!("{} ended unexpectedly: {last}", member.name);
-                }
+            "exited" if member.process.is_some() => {
+                let log = self.folder.join(format!("{}.log", member.name));
+                let text = std::fs::read_to_string(&log).unwrap_or_default();
+                let last = text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it said nothing");
+                bail!("{} ended unexpectedly: {last}", member.name);
             }
             "block" => {
                 member.height = number("height").unwrap_or(0);
-                if member.height % 8 == 0 {
+                if member.height.is_multiple_of(8) {
                     member.note_memory();
                 }
             }
@@ -228,11 +226,31 @@ impl Swarm {
         done: impl FnMut(&Self) -> bool,
     ) -> Result<()> {
         let came = self.watch(progress, Duration::from_secs(seconds), done).await.context("while waiting")?;
-        if came { Ok(()) } else { bail!("waited {seconds} s in vain for {what}") }
+        if came {
+            return Ok(());
+        }
+        let standing: Vec<String> = self.members.iter().map(Member::standing).collect();
+        bail!("waited {seconds} s in vain for {what}; {}", standing.join(", "))
     }
 }
 
 impl Member {
+    fn standing(&self) -> String {
+        match (self.stage, self.seat) {
+            (Some(stage), Some(seat)) => {
+                let doing = if self.hosting {
+                    "serves"
+                } else if self.working {
+                    "works"
+                } else {
+                    "waits"
+                };
+                format!("{} ({stage}.{seat}) {doing} at step {}", self.name, self.step)
+            }
+            _ if self.height > 0 => format!("{} at block {}", self.name, self.height),
+            _ => format!("{} without a seat", self.name),
+        }
+    }
     fn note_memory(&mut self) {
         if let Some((_, peak)) = self.process.as_ref().and_then(Node::resident) {
             self.peak = self.peak.max(peak);

@@ -5,15 +5,12 @@
 //! the same bits, because the total is the same integer. In the ordinary case all choose the same cover.
 
 use super::{Note, Phase, Trainer, work::StepWork};
-use crate::{Job, StoreError, UnitSet};
+use crate::{Extra, Job, StoreError, UnitSet};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use tessera_canon::{Blob, Hash, List, PublicKey};
 use tessera_ledger::action::WorkEntry;
-use tessera_wire::{
-    Tensor,
-    training::{Have, Measured, Partial, StepRecord, WantPartial},
-};
+use tessera_wire::training::{Have, Measured, Partial, StepRecord, WantPartial};
 
 /// A cover of a step: who counts which microbatches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,8 +163,8 @@ impl Trainer {
         Some(Job::Close { record, units, extra, others, keep: self.records.clone() })
     }
 
-    /// What of this seat's sum does not belong to `units`: (unit, input, gradient).
-    fn extra(&self, units: &UnitSet) -> Option<Vec<(u32, Option<Tensor>, Option<Tensor>)>> {
+    /// What of this seat's sum does not belong to `units`.
+    fn extra(&self, units: &UnitSet) -> Option<Vec<Extra>> {
         let counted = self.current.done.intersection(&self.config.shape.microbatches_of(self.progress));
         if !units.is_subset(&counted) {
             return None;
@@ -176,7 +173,12 @@ impl Trainer {
             .minus(units)
             .iter()
             .map(|number| {
-                self.current.units.get(&number).map(|u| (number, u.input.clone(), u.output_gradient.clone()))
+                let unit = self.current.units.get(&number)?;
+                Some(Extra {
+                    unit: number,
+                    input: unit.input.clone(),
+                    output_gradient: unit.output_gradient.clone(),
+                })
             })
             .collect()
     }

@@ -14,7 +14,7 @@ mod work;
 use crate::{Job, JobResult, Roster, Shape, routing::Router};
 use peers::Peer;
 use reports::PendingReport;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tessera_canon::{Hash, List, PublicKey, SecretKey};
 use tessera_ledger::action::{ReportWindow, WindowReport};
 use tessera_wire::training::{Activation, Message, StepRecord};
@@ -175,6 +175,8 @@ pub struct Trainer {
     phase: Phase,
     roster: Roster,
     peers: BTreeMap<PublicKey, Peer>,
+    /// Everyone with a connection, whether the ledger has given them a seat or not.
+    connected: BTreeSet<PublicKey>,
     /// Steps closed; the step being worked on.
     progress: u64,
     state_root: Hash,
@@ -209,6 +211,7 @@ impl Trainer {
             phase: Phase::Loading,
             roster: Roster::default(),
             peers: BTreeMap::new(),
+            connected: BTreeSet::new(),
             progress: 0,
             state_root: Hash::ZERO,
             current: StepWork::new(0, 0),

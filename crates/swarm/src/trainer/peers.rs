@@ -40,31 +40,29 @@ impl Peer {
 impl Trainer {
     pub(super) fn on_roster(&mut self, roster: Roster) {
         self.roster = roster;
+        let mut fresh = Vec::new();
         for seat in &self.roster.seats {
-            if seat.account != self.me && seat.stage.abs_diff(self.config.stage) <= 1 {
-                self.peers.entry(seat.account).or_insert_with(|| Peer::new(seat.stage, seat.index));
+            if seat.account != self.me
+                && seat.stage.abs_diff(self.config.stage) <= 1
+                && !self.peers.contains_key(&seat.account)
+            {
+                let up = self.connected.contains(&seat.account);
+                self.peers.insert(seat.account, Peer { up, ..Peer::new(seat.stage, seat.index) });
+                fresh.extend(up.then_some(seat.account));
             }
+        }
+        if self.phase != Phase::Loading {
+            fresh.into_iter().for_each(|peer| self.greet(peer));
         }
         self.ensure_reports();
     }
 
     pub(super) fn on_up(&mut self, peer: PublicKey) {
-        let stage = match self.peers.get_mut(&peer) {
-            Some(known) => {
-                known.up = true;
-                known.stage
-            }
-            None => match self.roster.seat_of(&peer) {
-                Some(seat) if seat.stage.abs_diff(self.config.stage) <= 1 => {
-                    let mut fresh = Peer::new(seat.stage, seat.index);
-                    fresh.up = true;
-                    let stage = fresh.stage;
-                    self.peers.insert(peer, fresh);
-                    stage
-                }
-                _ => return,
-            },
-        };
+        // The connection may be there before the ledger's news of the seat behind it.
+        self.connected.insert(peer);
+        let Some(known) = self.peers.get_mut(&peer) else { return };
+        known.up = true;
+        let stage = known.stage;
         if self.phase != Phase::Loading {
             self.greet(peer);
         }
@@ -74,6 +72,7 @@ impl Trainer {
     }
 
     pub(super) fn on_down(&mut self, peer: PublicKey) {
+        self.connected.remove(&peer);
         if let Some(known) = self.peers.get_mut(&peer)
             && known.up
         {
@@ -87,6 +86,7 @@ impl Trainer {
             return self.offence(from, "hello of another network or run".into());
         }
         let (stage, index) = (hello.stage, hello.seat);
+        self.connected.insert(from);
         let known = self.peers.entry(from).or_insert_with(|| Peer::new(stage, index));
         known.up = true;
         let before = known.incarnation();
