@@ -5,9 +5,11 @@
 //!   key         secret key of this identity, mode 600 (see [`crate::keyfile`])
 //!   share       a validator's part of the committee's key, mode 600
 //!   node.json   what to take part in: network file, listen address
+//!   network.id  the network that this folder was first used with, and stays with
 //!   lock        held while a node runs here
 //!   ledger/     a validator's blocks and state
-//!   runs/ID/    a trainer's spec and states
+//!   runs/ID/    a trainer's states, one folder for each stage
+//!   orders/     a user's locked credentials, mode 600
 //! ```
 //! Commands that only sign (`wallet`, `run publish`) open a folder without taking its lock, so they work
 //! beside a running node; the ledger's nonces keep two signers apart.

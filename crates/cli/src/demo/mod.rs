@@ -2,7 +2,7 @@
 //!
 //! The demo is only a conductor. It starts the public commands of this same program as separate processes with
 //! separate folders and keys, watches what they print, and tells what it saw. Nothing here trains, signs or
-//! decides; whatever the demo does, a user can do by hand with the commands it writes to `commands.log`.
+//! decides; whatever the demo does, a user can do by hand with the same commands.
 
 mod child;
 mod progress;
