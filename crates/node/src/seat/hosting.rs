@@ -1,10 +1,7 @@
 //! Drive a stage host: sessions over the network, cached decode on a thread of its own, settlements to the ledger.
 
-use super::{Events, Seat, SeatError, SeatEvent};
-use crate::{
-    ledger::{LedgerClient, RunView},
-    switchboard::Switchboard,
-};
+use super::{Events, Seat, SeatError, SeatEvent, worker::WorkerThread};
+use crate::ledger::{LedgerClient, RunView};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -19,8 +16,8 @@ use tessera_ledger::{
 use tessera_model::StageWeights;
 use tessera_net::{NetEvent, Transport};
 use tessera_serve::{Effect, GateConfig, Host, HostConfig, Input, Job, JobResult, Note, ServeWorker, Tuning};
-use tessera_wire::{SERVING, from_frame, serving::ServingMessage, to_frame};
-use tokio::sync::{mpsc, watch};
+use tessera_wire::{SERVING, to_frame};
+use tokio::sync::watch;
 
 const TICK: Duration = Duration::from_millis(250);
 const QUEUE: usize = 4096;
@@ -46,7 +43,7 @@ pub(super) async fn serve<T: Transport>(
         Some(view) => view,
         None => ledger.run(&config.spec.run_id()).await?,
     };
-    let worker = ServeWorker::new(weights, SESSIONS, CACHE_BYTES)?;
+    let mut worker = ServeWorker::new(weights, SESSIONS, CACHE_BYTES)?;
     let gate = GateConfig {
         run: config.spec.run_id(),
         series: view.credits.as_ref().map_or(0, |credits| credits.series),
@@ -64,7 +61,7 @@ pub(super) async fn serve<T: Transport>(
     };
     let host = HostConfig { key: config.key.clone(), gate, tuning: Tuning::default() };
     let mut host = Host::new(host, Box::new(light), view.height);
-    let (jobs, mut results) = start_worker(worker)?;
+    let mut arithmetic = WorkerThread::start("serving", move |job| worker.execute(job))?;
     let mut frames = switchboard.subscribe(&[SERVING], QUEUE);
     events.send(SeatEvent::Hosting { stage: place.stage });
     let begun = Instant::now();
@@ -74,18 +71,15 @@ pub(super) async fn serve<T: Transport>(
         for input in inputs.drain(..) {
             let now = begun.elapsed().as_millis() as u64;
             for effect in host.step(now, input) {
-                carry_out(effect, seat, &jobs)?;
+                carry_out(effect, seat, &arithmetic)?;
             }
         }
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            result = results.recv() => match result {
-                Some(result) => inputs.push(Input::Done(result)),
-                None => return Err(SeatError::WorkerGone),
-            },
+            result = arithmetic.answer() => inputs.push(Input::Done(result?)),
             event = frames.recv() => match event {
-                Some(event) => inputs.extend(to_input(event, switchboard, events)),
+                Some(event) => inputs.extend(to_input(event, seat)),
                 None => return Ok(()),
             },
             changed = watch.changed() => {
@@ -116,26 +110,20 @@ fn hosts(view: &RunView) -> Vec<Vec<PublicKey>> {
         .collect()
 }
 
-fn to_input<T: Transport>(event: NetEvent, switchboard: &Switchboard<T>, events: &Events) -> Option<Input> {
+fn to_input<T: Transport>(event: NetEvent, seat: &Seat<'_, T>) -> Option<Input> {
     match event {
         NetEvent::Up(peer) => Some(Input::Up(peer)),
         NetEvent::Down { peer, .. } => Some(Input::Down(peer)),
-        NetEvent::Frame { from, channel, bytes } => match from_frame::<ServingMessage>(channel, &bytes) {
-            Ok(message) => Some(Input::Peer { from, message }),
-            Err(error) => {
-                let reason = error.to_string();
-                switchboard.transport().drop_peer(from, &reason);
-                events.send(SeatEvent::Dropped { peer: from, reason });
-                None
-            }
-        },
+        NetEvent::Frame { from, channel, bytes } => {
+            Some(Input::Peer { from, message: seat.open(from, channel, &bytes)? })
+        }
     }
 }
 
 fn carry_out<T: Transport>(
     effect: Effect,
     seat: &Seat<'_, T>,
-    jobs: &std::sync::mpsc::Sender<Job>,
+    arithmetic: &WorkerThread<Job, JobResult>,
 ) -> Result<(), SeatError> {
     let Seat { switchboard, ledger, config, place, events, .. } = seat;
     match effect {
@@ -144,7 +132,7 @@ fn carry_out<T: Transport>(
                 tracing::debug!(%error, "not sent");
             }
         }
-        Effect::Run(job) => jobs.send(*job).map_err(|_| SeatError::WorkerGone)?,
+        Effect::Run(job) => arithmetic.order(*job)?,
         Effect::Settle(settlement) => {
             let (ledger, key, events) = ((*ledger).clone(), config.key.clone(), (*events).clone());
             tokio::spawn(async move { settle(&ledger, &key, *settlement, &events).await });
@@ -199,22 +187,4 @@ fn to_event(note: Note, stage: u16) -> Option<SeatEvent> {
             SeatEvent::SessionEnded { order, chunks, fees: fees.to_string(), why: format!("{ending:?}") }
         }
     })
-}
-
-type Worked = (std::sync::mpsc::Sender<Job>, mpsc::Receiver<JobResult>);
-
-fn start_worker(mut worker: ServeWorker) -> Result<Worked, SeatError> {
-    let (jobs, taken) = std::sync::mpsc::channel::<Job>();
-    let (give, results) = mpsc::channel(4);
-    std::thread::Builder::new()
-        .name("serving".into())
-        .spawn(move || {
-            while let Ok(job) = taken.recv() {
-                if give.blocking_send(worker.execute(job)).is_err() {
-                    return;
-                }
-            }
-        })
-        .map_err(|cause| SeatError::Store { folder: "a thread".into(), cause })?;
-    Ok((jobs, results))
 }

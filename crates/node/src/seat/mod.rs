@@ -2,23 +2,25 @@
 //!
 //! [`join`] deals with the ledger, [`training`] and [`hosting`] drive the pure state machines of
 //! `tessera-swarm` and `tessera-serve` with real messages, threads and disks, [`store`] keeps states in files,
-//! [`event`] says what an operator or a script may see. Arithmetic runs on a thread of its own, so that the
-//! network never waits for it.
+//! [`worker`] runs the arithmetic, [`event`] says what an operator or a script may see.
 
 pub mod event;
 pub mod hosting;
 pub mod join;
 pub mod store;
 pub mod training;
+mod worker;
 
 use crate::{folder::Folder, ledger::LedgerClient, switchboard::Switchboard};
+use bytes::Bytes;
 use event::{Events, SeatEvent};
 use join::Place;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
-use tessera_canon::SecretKey;
+use tessera_canon::{PublicKey, SecretKey, codec};
 use tessera_chain::LightClient;
 use tessera_model::{Dataset, RunSpec};
 use tessera_net::Transport;
+use tessera_wire::from_frame;
 use tokio::sync::watch;
 use training::Trained;
 
@@ -60,6 +62,8 @@ pub enum SeatError {
     Aborted(&'static str),
     #[error("stopped: {0}")]
     Halted(String),
+    #[error("cannot start a thread: {0}; is the limit of processes reached (`ulimit -u`)?")]
+    Thread(std::io::Error),
     #[error("the thread of arithmetic ended unexpectedly; see the messages above and start the node again")]
     WorkerGone,
 }
@@ -122,6 +126,23 @@ pub(crate) struct Seat<'a, T> {
     pub(crate) config: &'a SeatConfig,
     pub(crate) place: Place,
     pub(crate) events: &'a Events,
+}
+
+impl<T: Transport> Seat<'_, T> {
+    /// The message in a frame; a peer that sends anything else is dropped.
+    pub(crate) fn open<M: codec::Read<Cfg = ()>>(
+        &self,
+        from: PublicKey,
+        channel: u8,
+        bytes: &Bytes,
+    ) -> Option<M> {
+        from_frame(channel, bytes).map_err(|error| self.drop_peer(from, error.to_string())).ok()
+    }
+    /// Close the connection to a peer that misbehaves, and say so.
+    pub(crate) fn drop_peer(&self, peer: PublicKey, reason: String) {
+        self.switchboard.transport().drop_peer(peer, &reason);
+        self.events.send(SeatEvent::Dropped { peer, reason });
+    }
 }
 
 /// A task that ends with its owner.

@@ -1,7 +1,7 @@
 //! Drive a trainer's state machine: frames in, effects out, arithmetic on a thread of its own.
 
-use super::{Events, Seat, SeatError, SeatEvent, event::Credit, store::StateFiles};
-use crate::{ledger::RunView, switchboard::Switchboard};
+use super::{Seat, SeatError, SeatEvent, event::Credit, store::StateFiles, worker::WorkerThread};
+use crate::ledger::RunView;
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -12,8 +12,8 @@ use tessera_net::{NetEvent, Transport};
 use tessera_swarm::{
     Effect, Input, Job, JobResult, Note, Phase, Shape, Trainer, TrainerConfig, Tuning, Worker,
 };
-use tessera_wire::{CONTROL, TENSORS, from_frame, to_frame, training::Message};
-use tokio::sync::{mpsc, watch};
+use tessera_wire::{CONTROL, TENSORS, to_frame, training::Message};
+use tokio::sync::watch;
 
 const TICK: Duration = Duration::from_millis(100);
 /// Events of the network that may wait for this seat.
@@ -28,6 +28,8 @@ enum Answer {
     Done(Box<JobResult>),
     Weights(Arc<StageWeights>),
 }
+
+type Arithmetic = WorkerThread<Order, Answer>;
 
 /// How training ended.
 pub(super) enum Trained {
@@ -46,11 +48,11 @@ pub(super) async fn train<T: Transport>(
     mut watch: watch::Receiver<Option<RunView>>,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<Trained, SeatError> {
-    let Seat { switchboard, ledger, folder, config, place, events } = seat;
+    let Seat { switchboard, ledger, folder, config, place, .. } = seat;
     let path = folder.run_path(&spec.run_id()).join(format!("stage-{}", place.stage));
     let store = StateFiles::open(&path)
         .map_err(|cause| SeatError::Store { folder: path.display().to_string(), cause })?;
-    let (orders, mut answers) = start_worker(&spec, place.stage, data, store, config.threads)?;
+    let mut arithmetic = start_worker(&spec, place.stage, data, store)?;
     let mut trainer = Trainer::new(TrainerConfig {
         network: ledger.network(),
         shape: Shape::of(&spec),
@@ -73,7 +75,7 @@ pub(super) async fn train<T: Transport>(
         for input in inputs.drain(..) {
             let now = begun.elapsed().as_millis() as u64;
             for effect in trainer.step(now, input) {
-                carry_out(effect, seat, &orders)?;
+                carry_out(effect, seat, &arithmetic)?;
             }
         }
         if *trainer.phase() == Phase::Halted {
@@ -81,23 +83,21 @@ pub(super) async fn train<T: Transport>(
         }
         let serving = watch.borrow().as_ref().is_some_and(|view| view.run.state == RunState::Serving);
         if trainer.finished() && serving {
-            orders.send(Order::Weights).map_err(|_| SeatError::WorkerGone)?;
+            arithmetic.order(Order::Weights)?;
             loop {
-                match answers.recv().await {
-                    Some(Answer::Weights(weights)) => return Ok(Trained::Weights(weights)),
-                    Some(Answer::Done(_)) => {}
-                    None => return Err(SeatError::WorkerGone),
+                if let Answer::Weights(weights) = arithmetic.answer().await? {
+                    return Ok(Trained::Weights(weights));
                 }
             }
         }
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return Ok(Trained::Stopped),
-            answer = answers.recv() => match answer {
-                Some(Answer::Done(result)) => inputs.push(Input::Done(*result)),
-                Some(Answer::Weights(_)) => {}
-                None => return Err(SeatError::WorkerGone),
-            },
+            answer = arithmetic.answer() => {
+                if let Answer::Done(result) = answer? {
+                    inputs.push(Input::Done(*result));
+                }
+            }
             changed = watch.changed() => {
                 if changed.is_err() {
                     return Ok(Trained::Stopped);
@@ -114,7 +114,7 @@ pub(super) async fn train<T: Transport>(
                 }
             }
             event = frames.recv() => match event {
-                Some(event) => inputs.extend(to_input(event, switchboard, events)),
+                Some(event) => inputs.extend(to_input(event, seat)),
                 None => return Ok(Trained::Stopped),
             },
             _ = tick.tick() => inputs.push(Input::Tick),
@@ -127,38 +127,25 @@ fn incarnation() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64)
 }
 
-fn to_input<T: Transport>(event: NetEvent, switchboard: &Switchboard<T>, events: &Events) -> Option<Input> {
+fn to_input<T: Transport>(event: NetEvent, seat: &Seat<'_, T>) -> Option<Input> {
     match event {
         NetEvent::Up(peer) => Some(Input::Up(peer)),
         NetEvent::Down { peer, .. } => Some(Input::Down(peer)),
-        NetEvent::Frame { from, channel, bytes } => match from_frame::<Message>(channel, &bytes) {
-            Ok(message) if message.channel() == channel => Some(Input::Peer { from, message }),
-            Ok(message) => {
-                drop_peer(switchboard, events, from, format!("{} on channel {channel}", message.kind()));
-                None
+        NetEvent::Frame { from, channel, bytes } => {
+            let message: Message = seat.open(from, channel, &bytes)?;
+            if message.channel() != channel {
+                seat.drop_peer(from, format!("{} on channel {channel}", message.kind()));
+                return None;
             }
-            Err(error) => {
-                drop_peer(switchboard, events, from, error.to_string());
-                None
-            }
-        },
+            Some(Input::Peer { from, message })
+        }
     }
-}
-
-fn drop_peer<T: Transport>(
-    switchboard: &Switchboard<T>,
-    events: &Events,
-    peer: tessera_canon::PublicKey,
-    reason: String,
-) {
-    switchboard.transport().drop_peer(peer, &reason);
-    events.send(SeatEvent::Dropped { peer, reason });
 }
 
 fn carry_out<T: Transport>(
     effect: Effect,
     seat: &Seat<'_, T>,
-    orders: &std::sync::mpsc::Sender<Order>,
+    arithmetic: &Arithmetic,
 ) -> Result<(), SeatError> {
     let Seat { switchboard, ledger, config, events, .. } = seat;
     match effect {
@@ -168,7 +155,7 @@ fn carry_out<T: Transport>(
                 tracing::debug!(%error, kind = message.kind(), "not sent");
             }
         }
-        Effect::Run(job) => orders.send(Order::Job(*job)).map_err(|_| SeatError::WorkerGone)?,
+        Effect::Run(job) => arithmetic.order(Order::Job(*job))?,
         Effect::Report(report) => {
             let (ledger, key, events) = ((*ledger).clone(), config.key.clone(), (*events).clone());
             let (window, stage) = (report.report.window, report.report.stage);
@@ -180,7 +167,7 @@ fn carry_out<T: Transport>(
                 }
             });
         }
-        Effect::Drop { peer, reason } => drop_peer(switchboard, events, peer, reason),
+        Effect::Drop { peer, reason } => seat.drop_peer(peer, reason),
         Effect::Note(note) => events.send(to_event(note)),
     }
     Ok(())
@@ -211,33 +198,16 @@ fn to_event(note: Note) -> SeatEvent {
     }
 }
 
-type Worked = (std::sync::mpsc::Sender<Order>, mpsc::Receiver<Answer>);
-
-/// Start the thread of arithmetic. The state machine has at most one job outstanding, so its queue is bounded.
+/// Start the thread of arithmetic.
 fn start_worker(
     spec: &Arc<RunSpec>,
     stage: u16,
     data: Option<Arc<Dataset>>,
     store: StateFiles,
-    threads: usize,
-) -> Result<Worked, SeatError> {
+) -> Result<Arithmetic, SeatError> {
     let mut worker = Worker::new(spec.clone(), stage, data, Box::new(store))?;
-    let (orders, taken) = std::sync::mpsc::channel::<Order>();
-    let (give, answers) = mpsc::channel(4);
-    std::thread::Builder::new()
-        .name("arithmetic".into())
-        .spawn(move || {
-            tessera_arith::set_threads(threads.max(1));
-            while let Ok(order) = taken.recv() {
-                let answer = match order {
-                    Order::Job(job) => Answer::Done(Box::new(worker.execute(job))),
-                    Order::Weights => Answer::Weights(Arc::new(worker.state().snapshot())),
-                };
-                if give.blocking_send(answer).is_err() {
-                    return;
-                }
-            }
-        })
-        .map_err(|cause| SeatError::Store { folder: "a thread".into(), cause })?;
-    Ok((orders, answers))
+    WorkerThread::start("arithmetic", move |order| match order {
+        Order::Job(job) => Answer::Done(Box::new(worker.execute(job))),
+        Order::Weights => Answer::Weights(Arc::new(worker.state().snapshot())),
+    })
 }
