@@ -64,7 +64,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // Two threads carry the sockets; arithmetic has its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(dispatch(cli.command, output)));
+    let outcome =
+        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(dispatch(cli.command, output)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output.failure(&error),

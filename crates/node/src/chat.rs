@@ -66,7 +66,8 @@ impl Credential {
     /// Keep it in the participant's folder, readable by its owner only.
     pub fn save(&self, folder: &Folder) -> Result<(), AskError> {
         let root = folder.root().join("orders");
-        std::fs::create_dir_all(&root).map_err(|cause| AskError::File { path: root.clone(), cause: cause.to_string() })?;
+        std::fs::create_dir_all(&root)
+            .map_err(|cause| AskError::File { path: root.clone(), cause: cause.to_string() })?;
         let path = root.join(self.id().to_string());
         let secret = self.chain.word(self.order.cu).unwrap_or_default();
         let session_key = Hash(self.session_key.seed());

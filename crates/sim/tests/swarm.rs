@@ -18,7 +18,7 @@ fn reference() -> &'static [Hash] {
     ROOTS.get_or_init(|| {
         let spec = RunSpec::preset("tiny").unwrap();
         let data = Dataset::embedded(&spec).unwrap();
-        central::train(&spec, &data, spec.steps.into(), |_| {}).unwrap().roots
+        central::train(&spec, &data, spec.steps, |_| {}).unwrap().roots
     })
 }
 

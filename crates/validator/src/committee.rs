@@ -165,7 +165,7 @@ impl SecretShare {
     pub fn from_hex(text: &str) -> Result<Self, CommitteeError> {
         let text = text.trim();
         let bad = |reason| CommitteeError::Share { reason };
-        if !text.is_ascii() || text.len() % 2 != 0 || text.len() > 2 * MAX_SHARE_BYTES {
+        if !text.is_ascii() || !text.len().is_multiple_of(2) || text.len() > 2 * MAX_SHARE_BYTES {
             return Err(bad("the length or a character is wrong"));
         }
         let bytes: Vec<u8> = (0..text.len())

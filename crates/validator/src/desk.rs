@@ -181,7 +181,7 @@ impl<E: Spawner + StorageContext> Desk<E> {
             Applied(databases).fetch(&[key]).await.map_err(|()| SubmitError::NotReady)?.pop().flatten();
         // Before block 1 the genesis cells are not in the store yet.
         let cell = cell.or_else(|| self.app.cells.get(&key).copied());
-        Ok(query::account(&|wanted: &Key| cell.filter(|_| *wanted == key), &tx.body.sender)
+        Ok(query::account(|wanted: &Key| cell.filter(|_| *wanted == key), &tx.body.sender)
             .map_or(0, |account| account.nonce))
     }
 

@@ -55,7 +55,7 @@ use commonware_storage::{
     translator::{EightCap, TwoCap},
 };
 use commonware_utils::{NZDuration, NZU16, NZU32, NZU64, NZUsize};
-use rand_core::CryptoRng;
+use rand::CryptoRng;
 use std::{
     num::{NonZeroU64, NonZeroUsize},
     sync::Arc,

@@ -174,7 +174,7 @@ pub fn run(scenario: &Scenario) -> Result<Summary, String> {
             }
         };
     let result = plan.run()?.pop().ok_or("the plan ran no seed")?;
-    let found = committee.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+    let found = *committee.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let (digest, transactions, virtual_ms) = found.ok_or("no block to compare")?;
     Ok(Summary { history: result.state, digest, transactions, crashes: result.crashes, virtual_ms })
 }
