@@ -31,3 +31,7 @@ gemm:
 # Slow lane: fuzz a decoder (targets: frames, ledger_tx). Needs `cargo install cargo-fuzz`; works on stable.
 fuzz TARGET="frames" SECONDS="600":
     RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}} -max_len=4096
+
+# Slow lane: logits, loss and every gradient against PyTorch, which it downloads.
+gradients PRESET="tiny":
+    python3 scripts/check_gradients_pytorch.py {{PRESET}}
