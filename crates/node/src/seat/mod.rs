@@ -2,7 +2,7 @@
 //!
 //! [`join`] deals with the ledger, [`training`] and [`hosting`] drive the pure state machines of
 //! `tessera-swarm` and `tessera-serve` with real messages, threads and disks, [`store`] keeps states in files,
-//! [`worker`] runs the arithmetic, [`event`] says what an operator or a script may see.
+//! `worker` runs the arithmetic, [`event`] says what an operator or a script may see.
 
 pub mod event;
 pub mod hosting;
