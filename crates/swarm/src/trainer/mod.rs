@@ -1,8 +1,8 @@
 //! The state machine of one seat: what it knows, what comes in, what goes out.
 //!
-//! See the crate's head for the protocol. The parts live in their own files: [`peers`] (who is alive),
-//! [`work`] (units through this stage), [`barrier`] (closing a step), [`transfer`] (state to and from
-//! replicas), [`reports`] (votes and window reports). Every input may add effects; the order of effects is
+//! See the crate's head for the protocol. The parts live in their own files: `peers` (who is alive),
+//! `work` (units through this stage), `barrier` (closing a step), `transfer` (state to and from
+//! replicas), `reports` (votes and window reports). Every input may add effects; the order of effects is
 //! the order in which the driver must carry them out.
 
 mod barrier;
