@@ -24,6 +24,14 @@ pub(crate) struct Node {
     /// Keep the ledger with the other validators (DIR needs a validator's key and share)
     #[arg(long)]
     validate: bool,
+    /// If the ledger in DIR is damaged, set it aside and fetch the state from the other validators
+    ///
+    /// The damaged folder is moved to DIR/ledger.damaged-N, never deleted; a sound ledger is left as it is. This
+    /// is never done without being asked for: the record of the votes that this validator has cast goes with the
+    /// folder, and a validator that forgets its votes could vote twice in a view. Of 3f + 1 validators no more
+    /// than f may be repaired at a time (of 4, one): wait until it makes blocks again before the next.
+    #[arg(long, requires = "validate")]
+    repair: bool,
     /// Train the run of this specification: ask for a seat, keep it, earn shares
     #[arg(long, value_name = "SPEC.toml")]
     run: Option<PathBuf>,
@@ -98,6 +106,7 @@ pub(crate) async fn run(node: Node, output: Output) -> Result<()> {
         network: node.place.network,
         listen: node.listen,
         validate: node.validate,
+        repair: node.repair,
     };
     let daemon = Daemon::start(&options).await?;
     let (key, name) = (daemon.key.public(), daemon.network.genesis.name.to_string());
@@ -109,6 +118,13 @@ pub(crate) async fn run(node: Node, output: Output) -> Result<()> {
         let role = if node.validate { "validating" } else { "watching" };
         format!("{role} network {name} as {} on {}", key.short(), daemon.address)
     });
+    if let Some(aside) = daemon.validator.as_ref().and_then(|validator| validator.set_aside.as_ref()) {
+        let what = format!(
+            "the damaged ledger is now in {}; fetching the state from the other validators",
+            aside.display()
+        );
+        events.tell(&json!({ "event": "repairing", "set_aside": aside, "what": what }), || what.clone());
+    }
     let mut seat_stop = stop.clone();
     let (failure, seat) = tokio::select! {
         _ = stop.wait_for(|stop| *stop) => (None, Ok(())),

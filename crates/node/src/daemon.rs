@@ -55,6 +55,8 @@ pub struct DaemonOptions {
     pub listen: Option<SocketAddr>,
     /// Keep the ledger with the others.
     pub validate: bool,
+    /// Set a damaged ledger aside and fetch the state from the others; see [`ValidatorNode::start`].
+    pub repair: bool,
 }
 
 /// A node: what all its roles share.
@@ -111,7 +113,7 @@ impl Daemon {
         let address = transport.address().unwrap_or(listen);
         let switchboard = Switchboard::start(transport);
         let validator = match options.validate {
-            true => match ValidatorNode::start(&folder, &network, &switchboard).await {
+            true => match ValidatorNode::start(&folder, &network, &switchboard, options.repair).await {
                 Ok(validator) => Some(validator),
                 Err(error) => {
                     // Free the port before anybody tries again.

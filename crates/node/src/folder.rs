@@ -130,6 +130,15 @@ impl Folder {
     pub fn ledger_path(&self) -> PathBuf {
         self.root.join("ledger")
     }
+    /// Move a validator's ledger to `ledger.damaged-N` beside it, for whoever wants to look into it or needs what
+    /// is left; returns where it is now.
+    pub fn set_ledger_aside(&self) -> Result<PathBuf, FolderError> {
+        let mut aside = (1..).map(|n: u32| self.root.join(format!("ledger.damaged-{n}")));
+        let aside = aside.find(|path| !path.exists()).expect("a folder has fewer than 2^32 entries");
+        let ledger = self.ledger_path();
+        fs::rename(&ledger, &aside).map_err(|cause| self.failed("set aside", &ledger, cause))?;
+        Ok(aside)
+    }
     /// Where a trainer keeps a run.
     pub fn run_path(&self, run: &Hash) -> PathBuf {
         self.root.join("runs").join(run.to_string())
@@ -203,6 +212,20 @@ mod tests {
         assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
         drop(lock);
         folder.claim().unwrap();
+    }
+
+    #[test]
+    fn a_ledger_is_set_aside_each_time_under_another_name() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::open(home.path()).unwrap();
+        for content in ["first", "second"] {
+            fs::create_dir(folder.ledger_path()).unwrap();
+            fs::write(folder.ledger_path().join("x"), content).unwrap();
+            let aside = folder.set_ledger_aside().unwrap();
+            assert!(!folder.ledger_path().exists());
+            assert_eq!(fs::read_to_string(aside.join("x")).unwrap(), content);
+        }
+        assert_eq!(fs::read_to_string(home.path().join("ledger.damaged-1/x")).unwrap(), "first");
     }
 
     #[test]

@@ -34,8 +34,8 @@ fn options(new: &NewNetwork, index: usize) -> DaemonOptions {
     DaemonOptions {
         dir: new.folders[index].clone(),
         network: Some(new.path.clone()),
-        listen: None,
         validate: true,
+        ..DaemonOptions::default()
     }
 }
 

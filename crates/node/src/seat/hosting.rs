@@ -36,7 +36,7 @@ pub(super) async fn serve<T: Transport>(
     light: LightClient,
     weights: Arc<StageWeights>,
     mut watch: watch::Receiver<Option<RunView>>,
-    stop: &mut watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<(), SeatError> {
     let Seat { switchboard, ledger, config, place, events, .. } = seat;
     let view = match watch.borrow_and_update().clone() {

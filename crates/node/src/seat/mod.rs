@@ -21,7 +21,7 @@ use tessera_chain::LightClient;
 use tessera_model::{Dataset, RunSpec};
 use tessera_net::Transport;
 use tessera_wire::from_frame;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use training::Trained;
 
 /// How often the ledger is asked for news of the run.
@@ -82,14 +82,16 @@ pub async fn run<T: Transport>(
     let watch = ledger.watch_run(run, LEDGER_PAUSE);
     tessera_arith::set_threads(config.threads.max(1));
     let spec = Arc::new(config.spec.clone());
-    let mut data = None;
+    // Before a seat is asked for: one that cannot work must not keep others from it.
+    let mut data = Some(load_data(&spec, config.corpus.clone()).await?);
     loop {
         let Some(place) = join::take_seat(&ledger, &config, watch.clone(), &events, &mut stop).await? else {
             return Ok(());
         };
         events.send(SeatEvent::Seated { run, stage: place.stage, seat: place.seat });
-        if data.is_none() {
-            data = load_data(&spec, config.corpus.as_deref(), &place).await?;
+        if place.stage != 0 && place.stage + 1 != spec.stage_count() {
+            // Only the first and the last stage see text; a seat that moves keeps its stage.
+            data = None;
         }
         let seat = Seat {
             switchboard: &switchboard,
@@ -103,17 +105,22 @@ pub async fn run<T: Transport>(
         let keep =
             join::keep_seat(ledger.clone(), key, run, config.endpoint, watch.clone(), switchboard.clone());
         let keeper = KeptTask(tokio::spawn(keep));
-        match training::train(&seat, spec.clone(), data.clone(), watch.clone(), &mut stop).await? {
-            Trained::Moved => drop(keeper),
-            Trained::Weights(weights) if config.serve => {
-                return hosting::serve(&seat, light, weights, watch, &mut stop).await;
+        let (ready, weights) = oneshot::channel();
+        let train = training::train(&seat, spec.clone(), data.clone(), watch.clone(), stop.clone(), ready);
+        let serve = async {
+            match weights.await {
+                Ok(weights) if config.serve => {
+                    hosting::serve(&seat, light.clone(), weights, watch.clone(), stop.clone()).await
+                }
+                _ => std::future::pending().await,
             }
-            Trained::Weights(_) => {
-                // Trained and not serving: neighbours that come late are helped by those who serve.
-                stop.wait_for(|stop| *stop).await.ok();
-                return Ok(());
-            }
-            Trained::Stopped => return Ok(()),
+        };
+        tokio::select! {
+            trained = train => match trained? {
+                Trained::Moved => drop(keeper),
+                Trained::Stopped => return Ok(()),
+            },
+            served = serve => return served,
         }
     }
 }
@@ -153,20 +160,12 @@ impl Drop for KeptTask {
     }
 }
 
-/// The data, for the first and the last stage.
-async fn load_data(
-    spec: &Arc<RunSpec>,
-    corpus: Option<&str>,
-    place: &Place,
-) -> Result<Option<Arc<Dataset>>, SeatError> {
-    if place.stage != 0 && place.stage + 1 != spec.stage_count() {
-        return Ok(None);
-    }
-    let (spec, corpus) = (spec.clone(), corpus.map(str::to_owned));
+/// The run's data, checked against its manifest.
+async fn load_data(spec: &Arc<RunSpec>, corpus: Option<String>) -> Result<Arc<Dataset>, SeatError> {
+    let spec = spec.clone();
     let load = move || match corpus {
         Some(text) => Dataset::from_text(&spec, &text),
         None => Dataset::embedded(&spec),
     };
-    let data = tokio::task::spawn_blocking(load).await.map_err(|_| SeatError::WorkerGone)??;
-    Ok(Some(Arc::new(data)))
+    Ok(Arc::new(tokio::task::spawn_blocking(load).await.map_err(|_| SeatError::WorkerGone)??))
 }

@@ -13,7 +13,7 @@ use tessera_swarm::{
     Effect, Input, Job, JobResult, Note, Phase, Shape, Trainer, TrainerConfig, Tuning, Worker,
 };
 use tessera_wire::{CONTROL, TENSORS, to_frame, training::Message};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 const TICK: Duration = Duration::from_millis(100);
 /// Events of the network that may wait for this seat.
@@ -31,22 +31,22 @@ enum Answer {
 
 type Arithmetic = WorkerThread<Order, Answer>;
 
-/// How training ended.
+/// Why training ended.
 pub(super) enum Trained {
-    /// The run is trained; these are the stage's weights.
-    Weights(Arc<StageWeights>),
     /// The ledger has moved this account to another seat of its stage.
     Moved,
     Stopped,
 }
 
-/// Train until the run is trained and the ledger has all its reports; then hand over the weights.
+/// Train. Once the run is trained and the ledger has all its reports, the weights are handed to `ready`; the
+/// seat goes on answering, because replicas and neighbours that are behind need its state and its units.
 pub(super) async fn train<T: Transport>(
     seat: &Seat<'_, T>,
     spec: Arc<RunSpec>,
     data: Option<Arc<Dataset>>,
     mut watch: watch::Receiver<Option<RunView>>,
-    stop: &mut watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
+    ready: oneshot::Sender<Arc<StageWeights>>,
 ) -> Result<Trained, SeatError> {
     let Seat { switchboard, ledger, folder, config, place, .. } = seat;
     let path = folder.run_path(&spec.run_id()).join(format!("stage-{}", place.stage));
@@ -66,6 +66,7 @@ pub(super) async fn train<T: Transport>(
     let begun = Instant::now();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut ready, mut asked) = (Some(ready), false);
     let mut inputs = Vec::new();
     if let Some(view) = watch.borrow_and_update().as_ref() {
         inputs.push(Input::Roster(view.roster()));
@@ -82,22 +83,22 @@ pub(super) async fn train<T: Transport>(
             return Err(SeatError::Halted("the seat's state machine has stopped; see its last event".into()));
         }
         let serving = watch.borrow().as_ref().is_some_and(|view| view.run.state == RunState::Serving);
-        if trainer.finished() && serving {
+        if trainer.finished() && serving && !asked {
+            asked = true;
             arithmetic.order(Order::Weights)?;
-            loop {
-                if let Answer::Weights(weights) = arithmetic.answer().await? {
-                    return Ok(Trained::Weights(weights));
-                }
-            }
         }
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return Ok(Trained::Stopped),
-            answer = arithmetic.answer() => {
-                if let Answer::Done(result) = answer? {
-                    inputs.push(Input::Done(*result));
+            answer = arithmetic.answer() => match answer? {
+                Answer::Done(result) => inputs.push(Input::Done(*result)),
+                Answer::Weights(weights) => {
+                    if let Some(ready) = ready.take() {
+                        // Nobody takes them where the seat does not serve.
+                        ready.send(weights).ok();
+                    }
                 }
-            }
+            },
             changed = watch.changed() => {
                 if changed.is_err() {
                     return Ok(Trained::Stopped);

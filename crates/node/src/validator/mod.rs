@@ -10,6 +10,7 @@ use crate::{
     network::NetworkFile,
     switchboard::Switchboard,
 };
+use std::path::PathBuf;
 use tessera_canon::PublicKey;
 use tessera_chain::Header;
 use tessera_net::Transport;
@@ -35,6 +36,12 @@ pub enum ValidateError {
     /// The engine did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What is stored is damaged.
+    #[error(
+        "the ledger in {} is damaged ({reason}); start again with --repair to set it aside and fetch the state from the other validators",
+        folder.display()
+    )]
+    Damaged { folder: PathBuf, reason: String },
     /// Key trouble.
     #[error(transparent)]
     Key(#[from] KeyFileError),
@@ -48,15 +55,23 @@ pub struct ValidatorNode {
     handle: ValidatorHandle,
     answerer: Answerer,
     server: RpcServer,
+    /// Where a damaged ledger was moved to at this start.
+    pub set_aside: Option<PathBuf>,
 }
 
 impl ValidatorNode {
     /// Start the validator of `folder`, whose key must be one of `network`'s validators, and answer questions
     /// that come over `switchboard`. The folder's lock must be held by the caller.
+    ///
+    /// With `repair`, a ledger that does not open is set aside (never deleted) and the state is fetched from the
+    /// other validators; a sound one is used as it is. The votes that this validator has cast lie in the ledger's
+    /// folder, so a repaired validator may vote a second time in a view: with 3f + 1 validators no more than f
+    /// of them may be repaired at a time, and somebody must decide that.
     pub async fn start<T: Transport>(
         folder: &Folder,
         network: &NetworkFile,
         switchboard: &Switchboard<T>,
+        repair: bool,
     ) -> Result<Self, ValidateError> {
         let key = folder.key()?;
         let Some(own) = network.validator(&key.public()) else {
@@ -70,7 +85,7 @@ impl ValidatorNode {
         let path = folder.share_path();
         let share = SecretShare::from_hex(&keyfile::read_secret(&path)?)
             .map_err(|cause| ValidateError::Share { path: path.display().to_string(), cause })?;
-        let config = ValidatorConfig {
+        let mut config = ValidatorConfig {
             listen: own.consensus,
             key,
             share,
@@ -80,10 +95,21 @@ impl ValidatorNode {
             state_sync: false,
             timing: TIMING,
         };
-        let handle = Validator::start(config).await?;
+        let mut set_aside = None;
+        let handle = match Validator::start(config.clone()).await {
+            Err(StartError::Damaged { .. }) if repair => {
+                set_aside = Some(folder.set_ledger_aside()?);
+                config.state_sync = true;
+                Validator::start(config).await?
+            }
+            Err(StartError::Damaged { folder, reason }) => {
+                return Err(ValidateError::Damaged { folder, reason });
+            }
+            other => other?,
+        };
         let answerer = Answerer::start(handle.clone());
         let server = RpcServer::start(switchboard, answerer.clone(), RpcLimits::default());
-        Ok(Self { handle, answerer, server })
+        Ok(Self { handle, answerer, server, set_aside })
     }
     /// For a ledger client in the same process.
     pub fn answerer(&self) -> Answerer {
