@@ -17,7 +17,7 @@ struct Rows<'a> {
     logits: &'a [f32],
     targets: &'a [u32],
     losses: &'a mut [f32],
-    /// [rows, vocab] to be filled with the gradient, or one row of scratch.
+    /// `[rows, vocab]` to be filled with the gradient, or one row of scratch.
     exponentials: &'a mut [f32],
     gradient: bool,
     scale: f32,
@@ -51,8 +51,8 @@ impl Kernel for Rows<'_> {
     }
 }
 
-/// Computes the cross-entropy of each row of `logits` [rows, vocab] against `targets` [rows] into `losses`
-/// [rows], in nats, and if asked sets `dlogits` [rows, vocab] to `scale` times its gradient.
+/// Computes the cross-entropy of each row of `logits` `[rows, vocab]` against `targets` `[rows]` into `losses`
+/// `[rows]`, in nats, and if asked sets `dlogits` `[rows, vocab]` to `scale` times its gradient.
 pub fn cross_entropy(
     logits: &[f32],
     targets: &[u32],

@@ -42,7 +42,7 @@ impl Kernel for Forward<'_> {
     }
 }
 
-/// Normalises each row of `x` [rows, d] into `out` and keeps 1 / rms of each row in `inv_rms` [rows].
+/// Normalises each row of `x` `[rows, d]` into `out` and keeps 1 / rms of each row in `inv_rms` `[rows]`.
 pub fn rms_forward(
     x: &[f32],
     gain: &[f32],
@@ -127,8 +127,8 @@ impl Kernel for Gain<'_> {
     }
 }
 
-/// Propagates `dy` [rows, d] through [`rms_forward`]: `dx` is set or added to as `store` says, and the
-/// gradient of the gain is added onto `dgain` [d]. `inv_rms` [rows] comes from the forward pass.
+/// Propagates `dy` `[rows, d]` through [`rms_forward`]: `dx` is set or added to as `store` says, and the
+/// gradient of the gain is added onto `dgain` `[d]`. `inv_rms` `[rows]` comes from the forward pass.
 pub fn rms_backward(
     x: &[f32],
     gain: &[f32],

@@ -60,6 +60,7 @@ pub(crate) async fn run(chat: Chat, output: Output) -> Result<()> {
         fee_per_cu: chat.fee.0,
         prompt,
     };
+    chat::check_length(&spec, &request)?;
     let folder = chat.place.folder()?;
     let key = chat.place.key()?;
     let visitor = chat.place.enter().await?;
@@ -68,8 +69,8 @@ pub(crate) async fn run(chat: Chat, output: Output) -> Result<()> {
         Some(order) => Credential::load(&folder, order)?,
         None => {
             let needed = chat::cost(&view.terms.price, &request);
-            let made = chat::lock_notes(&visitor.ledger, &key, &view, needed, request.fee_per_cu).await?;
-            made.save(&folder)?;
+            let fee = request.fee_per_cu;
+            let made = chat::lock_notes(&visitor.ledger, &folder, &key, &view, needed, fee).await?;
             eprintln!("locked {} cu in order {}", made.order.cu, made.id());
             made
         }

@@ -3,12 +3,14 @@
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::{
+    io::Write as _,
     path::PathBuf,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
 };
 use tessera_canon::SecretKey;
 use tessera_node::{
+    chat::AskError,
     daemon::{Visitor, network_of},
     folder::Folder,
     ledger::LedgerError,
@@ -60,17 +62,16 @@ pub(crate) struct Output {
 impl Output {
     /// Print the result: the object for scripts, or the text for people.
     pub(crate) fn result(self, object: &Value, text: impl FnOnce() -> String) {
-        if self.json {
-            println!("{object}");
-        } else {
-            println!("{}", text().trim_end());
-        }
+        let line = if self.json { object.to_string() } else { text().trim_end().to_string() };
+        // A reader that has seen enough (`| head -1`) is no failure.
+        writeln!(std::io::stdout(), "{line}").ok();
     }
     /// Print an error and give its exit code.
     pub(crate) fn failure(self, error: &anyhow::Error) -> ExitCode {
         let code = exit_code(error);
         if self.json {
-            println!("{}", serde_json::json!({ "error": format!("{error:#}"), "code": code }));
+            let object = serde_json::json!({ "error": format!("{error:#}"), "code": code });
+            writeln!(std::io::stdout(), "{object}").ok();
         }
         eprintln!("error: {error:#}");
         ExitCode::from(code)
@@ -79,7 +80,11 @@ impl Output {
 
 /// 1: failed; 3: the ledger refused; 4: nobody answered. (2, wrong usage, is clap's.)
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<LedgerError>() {
+    let asked = match error.downcast_ref::<AskError>() {
+        Some(AskError::Ledger(error)) => Some(error),
+        _ => None,
+    };
+    match error.downcast_ref::<LedgerError>().or(asked) {
         Some(LedgerError::Refused { .. } | LedgerError::Rejected { .. } | LedgerError::Funds { .. }) => 3,
         Some(LedgerError::NoAnswer { .. } | LedgerError::NotIncluded { .. }) => 4,
         _ => 1,

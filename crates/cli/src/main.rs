@@ -59,8 +59,9 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output { json: cli.json };
+    // A command that fails leaves its connections to the end of the process, of which `iroh` would complain.
     let filter = tracing_subscriber::EnvFilter::try_from_env("TESSERA_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,iroh::socket=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // Two threads carry the sockets; arithmetic has its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

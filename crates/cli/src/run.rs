@@ -200,6 +200,13 @@ async fn publish_run(publish: Publish, output: Output) -> Result<()> {
         bail!("--loss-0: expected nats per token between 0.000001 and 4000, got {loss_0}");
     }
     let designers = if publish.designer.is_empty() { vec![key.public()] } else { publish.designer };
+    if designers.len() < usize::from(spec.stage_count()) {
+        bail!(
+            "the run has {} stages and {} designers: while it is exclusive every stage needs a designer's seat, and one key holds one seat; name more with --designer KEY",
+            spec.stage_count(),
+            designers.len()
+        );
+    }
     let bond = publish.bond.map_or(params.run_bond, |bond| bond.0);
     let run = spec.run_id();
     let action = CreateRun {

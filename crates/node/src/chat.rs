@@ -49,13 +49,11 @@ pub struct Credential {
     pub order: LockOrder,
     chain: Chain,
     session_key: SecretKey,
-    /// Height of the block that locked it.
-    pub height: u64,
 }
 
 record! {
     /// A credential as it lies in a file: whoever reads it can use it.
-    struct CredentialFile { order: LockOrder, secret: Hash, session_key: Hash, height: u64 }
+    struct CredentialFile { order: LockOrder, secret: Hash, session_key: Hash }
 }
 
 impl Credential {
@@ -71,7 +69,7 @@ impl Credential {
         let path = root.join(self.id().to_string());
         let secret = self.chain.word(self.order.cu).unwrap_or_default();
         let session_key = Hash(self.session_key.seed());
-        let file = CredentialFile { order: self.order.clone(), secret, session_key, height: self.height };
+        let file = CredentialFile { order: self.order.clone(), secret, session_key };
         let text: String = encode(&file).iter().map(|byte| format!("{byte:02x}")).collect();
         keyfile::write_secret(&path, &text).map_err(|cause| AskError::File { path, cause: cause.to_string() })
     }
@@ -93,7 +91,6 @@ impl Credential {
         Ok(Self {
             chain: Chain::new(file.secret.0, file.order.cu.min(tessera_ledger::action::MAX_ORDER_CU)),
             session_key: SecretKey::from_seed(file.session_key.0),
-            height: file.height,
             order: file.order,
         })
     }
@@ -132,14 +129,23 @@ pub struct Answered {
     pub total_s: f64,
 }
 
+/// Check, before anything is locked or paid, that the model attends to as many positions as the request needs.
+pub fn check_length(spec: &RunSpec, request: &ChatRequest) -> Result<(), AskError> {
+    let got = request.prompt.len() as u64 + u64::from(request.generate);
+    let max = spec.model.seq_len;
+    if got > u64::from(max) { Err(ChatError::Context { max, got }.into()) } else { Ok(()) }
+}
+
 /// Credits that a request costs under a run's price.
 pub fn cost(price: &ChunkPrice, request: &ChatRequest) -> u64 {
     ChatClient::cost(price, request.prompt.len(), request.generate)
 }
 
-/// Lock enough notes of `key` for `needed` credits.
+/// Lock enough notes of `key` for `needed` credits. The credential's secrets are kept in `folder` before the
+/// ledger hears of the order: a crash in between costs nothing.
 pub async fn lock_notes<T: Transport>(
     ledger: &LedgerClient<T>,
+    folder: &Folder,
     key: &SecretKey,
     view: &RunView,
     needed: u64,
@@ -175,9 +181,11 @@ pub async fn lock_notes<T: Transport>(
         refund_to: keys::owner_hash(&me),
         salt: Hash(random()?).low_u64(),
     };
-    let receipt =
-        ledger.submit(key, LockNotes { order: order.clone(), owners: List::default() }.into()).await?;
-    Ok(Credential { order, chain, session_key, height: receipt.height })
+    let credential = Credential { order, chain, session_key };
+    credential.save(folder)?;
+    let order = credential.order.clone();
+    ledger.submit(key, LockNotes { order, owners: List::default() }.into()).await?;
+    Ok(credential)
 }
 
 /// The largest unspent notes of `run` until they suffice.
