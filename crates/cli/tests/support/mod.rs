@@ -17,10 +17,10 @@ use std::{
 };
 
 /// Longer than anything here takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program under test.
-pub fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tessera"));
     // The environment of whoever runs the tests must not choose another folder or network.
     command.env_remove("TESSERA_DIR").env_remove("TESSERA_NETWORK").env_remove("TESSERA_LOG");
@@ -28,14 +28,14 @@ pub fn program() -> Command {
 }
 
 /// What a command that ended gave.
-pub struct Done {
-    pub code: i32,
-    pub json: Value,
-    pub said: String,
+pub(crate) struct Done {
+    pub(crate) code: i32,
+    pub(crate) json: Value,
+    pub(crate) said: String,
 }
 
 /// Run `tessera ARGS --json` to its end.
-pub fn tessera<S: AsRef<str>>(args: &[S]) -> Done {
+pub(crate) fn tessera<S: AsRef<str>>(args: &[S]) -> Done {
     let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
     let output = program().args(&args).arg("--json").stdin(Stdio::null()).output().unwrap();
     Done {
@@ -46,7 +46,7 @@ pub fn tessera<S: AsRef<str>>(args: &[S]) -> Done {
 }
 
 /// Run `tessera ARGS --json`, which must succeed, and take its object.
-pub fn succeed<S: AsRef<str>>(args: &[S]) -> Value {
+pub(crate) fn succeed<S: AsRef<str>>(args: &[S]) -> Value {
     let done = tessera(args);
     let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
     assert_eq!(done.code, 0, "tessera {} failed: {}", args.join(" "), done.said);
@@ -55,7 +55,7 @@ pub fn succeed<S: AsRef<str>>(args: &[S]) -> Value {
 
 /// Run `tessera ARGS --json`, which must fail with `code` and an error that holds all of `parts`.
 #[track_caller]
-pub fn refuse<S: AsRef<str>>(args: &[S], code: i32, parts: &[&str]) {
+pub(crate) fn refuse<S: AsRef<str>>(args: &[S], code: i32, parts: &[&str]) {
     let done = tessera(args);
     let args: Vec<&str> = args.iter().map(AsRef::as_ref).collect();
     assert_eq!(done.code, code, "tessera {}: {} {}", args.join(" "), done.json, done.said);
@@ -64,7 +64,7 @@ pub fn refuse<S: AsRef<str>>(args: &[S], code: i32, parts: &[&str]) {
 
 /// `text` holds all of `parts`.
 #[track_caller]
-pub fn holds(text: &str, parts: &[&str]) {
+pub(crate) fn holds(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "expected {part:?} in: {text}");
     }
@@ -72,36 +72,36 @@ pub fn holds(text: &str, parts: &[&str]) {
 
 /// The text in a field.
 #[track_caller]
-pub fn text(value: &Value, name: &str) -> String {
+pub(crate) fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_else(|| panic!("no text {name:?} in {value}")).to_owned()
 }
 
 /// A path as an argument.
-pub fn show(path: &Path) -> String {
+pub(crate) fn show(path: &Path) -> String {
     path.display().to_string()
 }
 
 /// A node: `tessera ARGS --json --while-stdin`, with the same arguments at every start.
-pub struct Node {
-    pub name: String,
+pub(crate) struct Node {
+    pub(crate) name: String,
     args: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
     lines: Option<Receiver<Value>>,
     /// Everything it has told since its last start and a test has looked at.
-    pub told: Vec<Value>,
+    pub(crate) told: Vec<Value>,
 }
 
 impl Node {
     /// Start a node; what it says on standard error goes to `logs/NAME.log`.
-    pub fn start(name: &str, logs: &Path, args: Vec<String>) -> Self {
+    pub(crate) fn start(name: &str, logs: &Path, args: Vec<String>) -> Self {
         let log = logs.join(format!("{name}.log"));
         let mut node = Self { name: name.into(), args, log, child: None, lines: None, told: Vec::new() };
         node.again();
         node
     }
     /// Start it again after it ended.
-    pub fn again(&mut self) {
+    pub(crate) fn again(&mut self) {
         assert!(self.child.is_none(), "{} is running", self.name);
         self.told.clear();
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
@@ -126,16 +126,16 @@ impl Node {
         (self.child, self.lines) = (Some(child), Some(lines));
     }
     /// Add an argument for the next starts.
-    pub fn push(&mut self, arg: &str) {
+    pub(crate) fn push(&mut self, arg: &str) {
         self.args.push(arg.into());
     }
     /// Take back the last argument.
-    pub fn pop(&mut self) {
+    pub(crate) fn pop(&mut self) {
         self.args.pop();
     }
     /// Wait for a line that `wanted` accepts; lines before it are kept in `told`.
     #[track_caller]
-    pub fn wait(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+    pub(crate) fn wait(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -155,11 +155,11 @@ impl Node {
     }
     /// Wait for an event by name.
     #[track_caller]
-    pub fn event(&mut self, name: &str) -> Value {
+    pub(crate) fn event(&mut self, name: &str) -> Value {
         self.wait(name, |line| line["event"] == name)
     }
     /// Take what has been told by now, without waiting.
-    pub fn listen(&mut self) -> &[Value] {
+    pub(crate) fn listen(&mut self) -> &[Value] {
         if let Some(lines) = &self.lines {
             self.told.extend(lines.try_iter());
         }
@@ -174,11 +174,11 @@ impl Node {
         format!("last events:\n{}\nlog:\n{}", tail(told), tail(log))
     }
     /// What it said on standard error.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
     /// SIGKILL; afterwards `told` holds everything that it told.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -189,13 +189,13 @@ impl Node {
     }
     /// Close its standard input and wait until it has ended by itself.
     #[track_caller]
-    pub fn stop(&mut self) -> ExitStatus {
+    pub(crate) fn stop(&mut self) -> ExitStatus {
         drop(self.child.as_mut().expect("a started node").stdin.take());
         self.ended()
     }
     /// Wait until it has ended by itself.
     #[track_caller]
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let lines = self.lines.take().expect("a started node");
         let end = Instant::now() + PATIENCE;
         loop {
@@ -219,15 +219,15 @@ impl Drop for Node {
 }
 
 /// A network on this machine with funded participants.
-pub struct World {
-    pub home: tempfile::TempDir,
-    pub network: PathBuf,
-    pub validators: Vec<Node>,
+pub(crate) struct World {
+    pub(crate) home: tempfile::TempDir,
+    pub(crate) network: PathBuf,
+    pub(crate) validators: Vec<Node>,
 }
 
 impl World {
     /// Keys for `participants`, and a network of four validators that funds them; nothing is started yet.
-    pub fn new(participants: &[&str]) -> Self {
+    pub(crate) fn new(participants: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let out = show(&home.path().join("network"));
         let mut args = ["network", "new", "--params", "demo", "--out", &out].map(String::from).to_vec();
@@ -238,16 +238,16 @@ impl World {
         let network = PathBuf::from(text(&succeed(&args), "network"));
         Self { home, network, validators: Vec::new() }
     }
-    pub fn dir(&self, name: &str) -> PathBuf {
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
     /// `COMMAND... --dir HOME/name --network FILE`.
-    pub fn command(&self, name: &str, command: &[&str]) -> Vec<String> {
+    pub(crate) fn command(&self, name: &str, command: &[&str]) -> Vec<String> {
         let mut all: Vec<String> = command.iter().map(ToString::to_string).collect();
         all.extend(["--dir".into(), show(&self.dir(name)), "--network".into(), show(&self.network)]);
         all
     }
-    pub fn start_validators(&mut self) {
+    pub(crate) fn start_validators(&mut self) {
         for index in 0..4 {
             let name = format!("validator-{index}");
             let args = self.command(&format!("network/{name}"), &["node", "--validate"]);
@@ -260,6 +260,6 @@ impl World {
 }
 
 /// The height of a block event, else 0.
-pub fn height(line: &Value) -> u64 {
+pub(crate) fn height(line: &Value) -> u64 {
     if line["event"] == "block" { line["height"].as_u64().unwrap_or(0) } else { 0 }
 }

@@ -1,0 +1,62 @@
+//! Ask single commands for what cannot be: each answer names what was expected, what came, and what to do.
+
+mod support;
+
+use std::fs;
+use support::{World, holds, refuse, show, succeed, tessera, text};
+
+/// A file with `tiny`'s specification in which `from` is replaced by `to`.
+fn edited(home: &tempfile::TempDir, from: &str, to: &str) -> String {
+    let toml = text(&succeed(&["run", "new", "--preset", "tiny"]), "toml");
+    assert!(toml.contains(from), "{from} is not in {toml}");
+    let path = home.path().join("edited.toml");
+    fs::write(&path, toml.replace(from, to)).unwrap();
+    show(&path)
+}
+
+#[test]
+fn a_wrong_run_specification_names_the_file_the_field_and_both_values() {
+    let home = tempfile::tempdir().unwrap();
+    let unknown = edited(&home, "steps = 12", "steps = 12\nspeed = 9");
+    refuse(&["run", "reference", &unknown], 1, &["edited.toml", "speed", "expected one of", "window_steps"]);
+}
+
+#[test]
+fn a_value_out_of_range_says_what_is_allowed() {
+    let home = tempfile::tempdir().unwrap();
+    let file = edited(&home, "steps = 12", "steps = 0");
+    refuse(&["run", "reference", &file], 1, &["edited.toml", "`steps`", "expected", "got 0"]);
+    refuse(&["run", "new", "--preset", "tiny", "--stages", "3,3"], 1, &["stages", "expected", "got"]);
+    refuse(&["run", "new", "--preset", "mega"], 1, &["mega", "tiny, nano, micro, base"]);
+}
+
+#[test]
+fn a_corpus_that_is_not_the_runs_is_refused_with_both_roots() {
+    let home = tempfile::tempdir().unwrap();
+    let spec = edited(&home, "steps = 12", "steps = 12");
+    let corpus = home.path().join("other.txt");
+    fs::write(&corpus, "Nobody here is called Ishmael.\n".repeat(400)).unwrap();
+    let args = ["run", "reference", &spec, "--corpus", &show(&corpus)];
+    refuse(&args, 1, &["does not match the manifest", "expected root", "moby-dick", "byte for byte"]);
+    refuse(&["run", "reference", &spec, "--corpus", "/nowhere"], 1, &["cannot read the corpus /nowhere"]);
+}
+
+#[test]
+fn keys_and_networks_are_never_overwritten_and_errors_are_objects_too() {
+    let world = World::new(&["user"]);
+    let key = fs::read(world.dir("user").join("key")).unwrap();
+    let again = tessera(&["wallet", "new", "--dir", &show(&world.dir("user"))]);
+    assert_eq!((again.code, &again.json["code"]), (1, &1.into()), "{}", again.said);
+    holds(&text(&again.json, "error"), &[&show(&world.dir("user"))]);
+    assert_eq!(fs::read(world.dir("user").join("key")).unwrap(), key);
+
+    let network = fs::read(&world.network).unwrap();
+    let out = show(world.network.parent().unwrap());
+    refuse(&["network", "new", "--out", &out], 1, &["an --out folder without a network"]);
+    assert_eq!(fs::read(&world.network).unwrap(), network);
+
+    refuse(&["wallet", "show", "--dir", &show(&world.dir("user"))], 1, &["which network?", "--network FILE"]);
+    // A validator's folder is needed to validate.
+    let validate = world.command("user", &["node", "--validate"]);
+    refuse(&validate, 1, &["is not a validator of network", "its validators are"]);
+}
