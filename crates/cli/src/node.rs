@@ -6,7 +6,7 @@
 use crate::context::{Output, Place};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf};
 use tessera_model::RunSpec;
 use tessera_node::{
     daemon::{Daemon, DaemonOptions},
@@ -59,7 +59,8 @@ impl Events {
     /// `object` has a field `event`; `text` says the same to people.
     pub(crate) fn tell(self, object: &Value, text: impl FnOnce() -> String) {
         if self.0 {
-            println!("{object}");
+            // Whoever listened may have gone; that is no reason to leave the network.
+            let _ = writeln!(std::io::stdout(), "{object}");
         } else {
             eprintln!("{}", text());
         }
@@ -138,7 +139,9 @@ pub(crate) async fn run(node: Node, output: Output) -> Result<()> {
             events.tell(&json!({ "event": "stopped" }), || "stopped".into());
             Ok(())
         }
-        Some(reason) => bail!("the validator ended: {reason}; start it again on the same folder to continue"),
+        Some(reason) => bail!(
+            "the validator ended: {reason}; see that its disk has room, then start it again on the same folder to continue"
+        ),
     }
 }
 

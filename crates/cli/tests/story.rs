@@ -41,7 +41,7 @@ fn a_network_survives_what_is_done_to_it_and_learns_exactly_what_one_process_lea
     for seat in 0..2 {
         trainers[places.of(1, seat)].kill();
     }
-    a_validator_is_killed_then_its_ledger_damaged(&mut world);
+    let _other_disk = a_validator_is_killed_then_its_disk_full_then_its_ledger_damaged(&mut world);
     a_trainers_states_are_damaged(&world, &mut trainers, &places);
     a_stranger_sends_nonsense(&mut trainers[places.of(2, 0)]);
     what_cannot_start_says_why(&world, &spec, &trainers[places.of(2, 0)]);
@@ -152,7 +152,8 @@ fn all_are_killed_in_the_middle_and_continue(world: &mut World, trainers: &mut [
     disk
 }
 
-fn a_validator_is_killed_then_its_ledger_damaged(world: &mut World) {
+fn a_validator_is_killed_then_its_disk_full_then_its_ledger_damaged(world: &mut World) -> Option<Disk> {
+    let folder = world.home.path().join("network/validator-3");
     let (others, last) = world.validators.split_at_mut(3);
     let (other, victim) = (&mut others[0], &mut last[0]);
     victim.kill();
@@ -162,7 +163,16 @@ fn a_validator_is_killed_then_its_ledger_damaged(world: &mut World) {
     victim.wait("the others' blocks", |line| height(line) >= height(&now));
     assert!(victim.stop().success(), "{}", victim.log());
 
-    let ledger = world.home.path().join("network/validator-3/ledger");
+    let ledger = folder.join("ledger");
+    let disk = Disk::under(&folder);
+    if let Some(disk) = &disk {
+        let filler = disk.fill();
+        victim.again();
+        assert_eq!(victim.ended().code(), Some(1));
+        holds(&victim.log(), &["cannot use the folder", &show(&ledger), "make room"]);
+        assert!(!victim.log().contains("damaged"), "a full disk is no damage: {}", victim.log());
+        fs::remove_file(filler).unwrap();
+    }
     assert!(damage(&ledger.join("store")) > 0);
     victim.again();
     assert_eq!(victim.ended().code(), Some(1));
@@ -176,6 +186,7 @@ fn a_validator_is_killed_then_its_ledger_damaged(world: &mut World) {
     assert!(aside.join("store").is_dir(), "the damaged ledger must be kept: {repairing}");
     victim.wait("blocks after the repair", |line| height(line) >= height(&now));
     victim.pop();
+    disk
 }
 
 /// Change bytes all over every file below `folder`; returns the number of files.
@@ -274,7 +285,7 @@ fn a_disk_is_full_for_a_while(trainer: &mut Node, filler: &Path) {
     trainer.wait("a step after space was freed", |line| closed(line) > before);
 }
 
-/// A file system of a few MB over a folder with its content.
+/// A file system of 16 MB over a folder with its content.
 struct Disk(PathBuf);
 impl Disk {
     fn under(folder: &Path) -> Option<Self> {
@@ -282,9 +293,9 @@ impl Disk {
         fs::rename(folder, &kept).unwrap();
         fs::create_dir(folder).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=4m", "tessera-test"]).arg(folder);
+        mount.args(["-t", "tmpfs", "-o", "size=16m", "tessera-test"]).arg(folder);
         if !mount.output().is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED: the act of the full disk needs the right to mount a tmpfs");
+            eprintln!("SKIPPED: the acts of the full disks need the right to mount a tmpfs");
             fs::remove_dir(folder).unwrap();
             fs::rename(&kept, folder).unwrap();
             return None;

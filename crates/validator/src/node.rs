@@ -42,6 +42,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 const QUERIES: usize = 256;
 /// How long `start` waits for the parts to come up before it returns with the validator still starting.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that must be free on the disk for a validator to start.
+const ROOM: usize = 1 << 20;
 /// How long open work may take to end when the validator is stopped.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -82,7 +84,10 @@ pub enum StartError {
     #[error("cannot listen on {address}: {cause}; stop the other program or choose another port")]
     Listen { address: SocketAddr, cause: io::Error },
     /// The folder cannot be used.
-    #[error("cannot use the folder {}: {cause}", folder.display())]
+    #[error(
+        "cannot use the folder {}: {cause}; make room or give access there and start again: nothing that was stored is lost",
+        folder.display()
+    )]
     Folder { folder: PathBuf, cause: io::Error },
     /// Another process uses the folder.
     #[error("the folder {} is in use by another validator", folder.display())]
@@ -202,6 +207,8 @@ impl Validator {
         if let Ok(Ok(phase)) = tokio::time::timeout(START_PATIENCE, come_up).await
             && let Phase::Ended(reason) = &*phase
         {
+            // A disk that has just become full must not pass for a damaged store.
+            make_room(&folder).map_err(|cause| StartError::Folder { folder: folder.clone(), cause })?;
             let reason = reason.clone().unwrap_or_else(|| "it ended at once".into());
             return Err(StartError::Damaged { folder, reason });
         }
@@ -292,6 +299,7 @@ fn claim_folder(folder: &Path, network: &Hash, me: &PublicKey) -> Result<fs::Fil
         }
         Err(fs::TryLockError::Error(cause)) => return Err(failed(cause)),
     }
+    make_room(folder).map_err(failed)?;
     let expected = format!("network {network} validator {me}\n");
     let marker = folder.join("network");
     match fs::read_to_string(&marker) {
@@ -308,6 +316,14 @@ fn claim_folder(folder: &Path, network: &Hash, me: &PublicKey) -> Result<fs::Fil
         }
         Err(cause) => Err(failed(cause)),
     }
+}
+
+/// Whether the disk takes as much as a store needs to open.
+fn make_room(folder: &Path) -> io::Result<()> {
+    let path = folder.join("room");
+    let written = fs::write(&path, vec![0; ROOM]).and_then(|()| fs::File::open(&path)?.sync_all());
+    let removed = fs::remove_file(&path);
+    written.and(removed)
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
