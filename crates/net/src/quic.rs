@@ -411,6 +411,8 @@ impl Actor {
         }
         let permit = if up.is_none() { self.permit().await } else { None };
         self.sessions += 1;
+        // Before anybody hears of it: whoever drops the peer on hearing `Up` must find the connection to close.
+        *lock(&self.peer.conn) = Some(offer.conn.clone());
         {
             let mut inbox = lock(&self.peer.inbox);
             if inbox.incarnation() != offer.incarnation {
@@ -423,7 +425,6 @@ impl Actor {
         }
         self.core.counters.with(|stats| stats.connections += 1);
         self.back_off = self.core.limits.redial.0;
-        *lock(&self.peer.conn) = Some(offer.conn.clone());
         let (core, peer, conn) = (self.core.clone(), self.peer.clone(), offer.conn.clone());
         let task = tokio::spawn(session::run(core, peer, conn, self.sessions, offer.control));
         self.current =
