@@ -15,16 +15,19 @@
 use crate::{
     error::{ArithError, length},
     isa::{Isa, isa},
-    kernels::{Finish, Tile, multiply, pack, tile_size},
+    kernels::{MAX_STREAM_ROWS, STREAM_COLS, Tile, has_stream, multiply, multiply_stream, pack, tile_size},
     parallel,
 };
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 /// How many steps of k form one block.
 pub const BLOCK: usize = 256;
 
-/// Rows of A packed at a time, and columns of B: sized for second-level caches.
-const ROWS_PACKED: usize = 192;
+/// Steps of k packed at a time, a whole number of blocks: a tile of C is fetched and written once for them all.
+const DEPTH_PACKED: usize = 4 * BLOCK;
+/// Rows of A packed at a time: with [`DEPTH_PACKED`], 384 KiB, which stays in a second-level cache.
+const ROWS_PACKED: usize = 96;
+/// Columns of B packed at a time: at most 6 MiB, read again for each [`ROWS_PACKED`] rows.
 const COLS_PACKED: usize = 1536;
 
 /// Whether a product replaces its destination or is added to it.
@@ -160,37 +163,36 @@ pub fn gemm(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
         return Err(shape_error);
     }
     let isa = isa();
-    let (tile_rows, tile_cols) = tile_size(isa);
-    // Too little work is not worth waking a thread.
-    let pieces =
-        if c.rows.saturating_mul(c.cols).saturating_mul(a.cols) < 1 << 16 { 1 } else { parallel::threads() };
-    if pieces == 1 {
+    let whole = Product { rows: c.rows, cols: c.cols, depth: a.cols, a: Source::of(a), b: Source::of(b) };
+    let (down, across) = whole.split(isa, parallel::threads());
+    if down * across == 1 {
         product(isa, c, a, b, store);
         return Ok(());
     }
-    let by_rows = c.rows / tile_rows >= c.cols / tile_cols;
-    let (total, tile) = if by_rows { (c.rows, tile_rows) } else { (c.cols, tile_cols) };
-    let share = total.div_ceil(tile).div_ceil(pieces) * tile;
     let base = Base(c.data.as_mut_ptr());
-    let starts: Vec<usize> = (0..total).step_by(share).collect();
-    let (rows, cols, row_stride) = (c.rows, c.cols, c.row_stride);
-    parallel::each(starts, |start| {
-        let count = share.min(total - start);
-        let whole = Product { rows, cols, depth: a.cols, a: Source::of(a), b: Source::of(b) };
-        // SAFETY: pieces are disjoint sets of rows or of columns of C, whose bounds `MatMut` has checked.
-        unsafe {
-            if by_rows {
-                let mut piece = Product { rows: count, ..whole };
-                piece.a.data = piece.a.data.wrapping_add(start * a.row_stride);
-                piece.run(isa, base.get().wrapping_add(start * row_stride), row_stride, store);
-            } else {
-                let mut piece = Product { cols: count, ..whole };
-                piece.b.data = piece.b.data.wrapping_add(start * b.col_stride);
-                piece.run(isa, base.get().wrapping_add(start), row_stride, store);
-            }
-        }
+    let c_stride = c.row_stride;
+    let row_cuts = cuts(c.rows, down, 1);
+    let col_cuts = cuts(c.cols, across, 16);
+    let pieces =
+        row_cuts.iter().flat_map(|rows| col_cuts.iter().map(move |cols| (rows.clone(), cols.clone())));
+    parallel::each(pieces.collect(), |(rows, cols)| {
+        let mut piece = whole;
+        (piece.rows, piece.cols) = (rows.len(), cols.len());
+        piece.a.data = piece.a.data.wrapping_add(rows.start * piece.a.row_stride);
+        piece.b.data = piece.b.data.wrapping_add(cols.start * piece.b.col_stride);
+        let start = base.get().wrapping_add(rows.start * c_stride + cols.start);
+        // SAFETY: pieces are disjoint parts of C, whose bounds `MatMut` has checked.
+        unsafe { piece.run(isa, start, c_stride, store) }
     });
     Ok(())
+}
+
+/// Cuts 0..total into at most `pieces` even ranges that start at multiples of `unit`; none is empty.
+fn cuts(total: usize, pieces: usize, unit: usize) -> Vec<Range<usize>> {
+    let units = total.div_ceil(unit);
+    let pieces = pieces.clamp(1, units.max(1));
+    let at = |piece: usize| (units * piece / pieces * unit).min(total);
+    (0..pieces).map(|piece| at(piece)..at(piece + 1)).collect()
 }
 
 /// [`gemm`] on the calling thread, for shapes known to fit.
@@ -249,6 +251,7 @@ thread_local! {
 }
 
 /// A product of [rows, depth] by [depth, cols] that one thread computes.
+#[derive(Clone, Copy)]
 struct Product {
     rows: usize,
     cols: usize,
@@ -257,7 +260,29 @@ struct Product {
     b: Source,
 }
 
+// SAFETY: the operands are only read.
+unsafe impl Sync for Product {}
+
 impl Product {
+    /// Returns into how many parts to cut the rows and the columns for `threads`, by the longest part's estimated
+    /// time: a tile takes as long as a full one, and every part packs its own operands.
+    fn split(&self, isa: Isa, threads: usize) -> (usize, usize) {
+        // A thread is woken for some 30 microseconds of work at least. Below a dozen rows that is reading B.
+        const LEAST: usize = 1 << 21;
+        let work = self.rows.max(12).saturating_mul(self.cols).saturating_mul(self.depth);
+        let threads = threads.min(work / LEAST).max(1);
+        let (_, tile_cols) = tile_size(isa);
+        let time = |down: usize, across: usize| {
+            let (rows, cols) = (self.rows.div_ceil(down), self.cols.div_ceil(across));
+            // In vector multiply-adds for each step of k; packing a value costs about as much as one of them.
+            rows * cols.div_ceil(tile_cols) * 2 + rows + cols
+        };
+        let ways =
+            (1..=threads).map(|down| (down.min(self.rows), (threads / down).min(self.cols.div_ceil(16))));
+        let ways = ways.filter(|&(down, across)| down * across > 0);
+        ways.min_by_key(|&(down, across)| (time(down, across), down * across)).unwrap_or((1, 1))
+    }
+
     /// # Safety
     /// The sources are readable and `c` is writable over the whole product, and `isa` is present.
     unsafe fn run(&self, isa: Isa, c: *mut f32, c_stride: usize, store: Store) {
@@ -273,20 +298,25 @@ impl Product {
             }
             return;
         }
+        if self.rows <= MAX_STREAM_ROWS && self.b.row_stride == 1 && has_stream(isa) {
+            // SAFETY: as promised by the caller.
+            return unsafe { self.stream(isa, c, c_stride, store) };
+        }
         let (tile_rows, tile_cols) = tile_size(isa);
-        let rows_packed = (ROWS_PACKED / tile_rows * tile_rows).min(self.rows);
         // With few rows B is read once: panel by panel, so that a packed panel is still in the first cache.
         let few = self.rows <= 2 * tile_rows;
+        let depth_packed = if few { BLOCK } else { DEPTH_PACKED }.min(self.depth);
+        let rows_packed = (ROWS_PACKED / tile_rows * tile_rows).min(self.rows);
         let most = if few { tile_cols } else { COLS_PACKED / tile_cols * tile_cols };
         let cols_packed = most.min(self.cols.div_ceil(tile_cols) * tile_cols);
         PACKED_A.with_borrow_mut(|packed_a| {
             PACKED_B.with_borrow_mut(|packed_b| {
-                let a = packed_a.room(rows_packed * BLOCK);
-                let b = packed_b.room(cols_packed * BLOCK);
-                for k in (0..self.depth).step_by(BLOCK) {
-                    let finish = if store == Store::Add || k > 0 { Finish::Add } else { Finish::Set };
-                    let depth = BLOCK.min(self.depth - k);
-                    let block = Block { isa, k, depth, finish, c, c_stride };
+                let a = packed_a.room(rows_packed * depth_packed);
+                let b = packed_b.room(cols_packed * depth_packed);
+                for k in (0..self.depth).step_by(depth_packed) {
+                    let add = store == Store::Add || k > 0;
+                    let depth = depth_packed.min(self.depth - k);
+                    let block = Block { isa, k, depth, add, c, c_stride };
                     let one_pack = rows_packed == self.rows;
                     // SAFETY: every range below is inside the product.
                     unsafe {
@@ -315,6 +345,36 @@ impl Product {
                     }
                 }
             });
+        });
+    }
+
+    /// Multiplies few rows by columns that are contiguous in memory, as a decoding step does: B is the weights, read
+    /// once and never stored again.
+    ///
+    /// # Safety
+    /// As for [`Product::run`].
+    unsafe fn stream(&self, isa: Isa, c: *mut f32, c_stride: usize, store: Store) {
+        PACKED_A.with_borrow_mut(|packed_a| {
+            let a = packed_a.room(self.rows * self.depth);
+            let whole = Block { isa, k: 0, depth: self.depth, add: store == Store::Add, c, c_stride };
+            // SAFETY: the panel holds the rows of A, and every group of columns is inside B and C.
+            unsafe {
+                self.pack_a(&whole, a, 0, self.rows);
+                for col in (0..self.cols).step_by(STREAM_COLS) {
+                    let tile = Tile {
+                        depth: self.depth,
+                        a,
+                        b: self.b.data.add(col * self.b.col_stride),
+                        b_stride: self.b.col_stride,
+                        c: c.add(col),
+                        c_stride,
+                        rows: self.rows,
+                        cols: STREAM_COLS.min(self.cols - col),
+                        add: whole.add,
+                    };
+                    multiply_stream(isa, tile);
+                }
+            }
         });
     }
 
@@ -369,7 +429,7 @@ impl Product {
                         c_stride: block.c_stride,
                         rows: tile_rows.min(rows - down),
                         cols: tile_cols.min(cols - right),
-                        finish: block.finish,
+                        add: block.add,
                     };
                     multiply(block.isa, tile);
                 }
@@ -383,7 +443,7 @@ struct Block {
     isa: Isa,
     k: usize,
     depth: usize,
-    finish: Finish,
+    add: bool,
     c: *mut f32,
     c_stride: usize,
 }

@@ -113,12 +113,12 @@ proptest! {
 
 #[test]
 fn large_products_split_over_threads_follow_the_specification() {
-    for (m, n, k) in [(203, 1600, 40), (450, 33, 300), (30, 3100, 20)] {
+    for (m, n, k) in [(203, 1600, 40), (450, 33, 600), (30, 3100, 50), (1, 700, 1500), (97, 40, 1100)] {
         let (a, b) = (values(1, m * k), values(2, k * n));
         let mut expected = vec![0.0; m * n];
         specified(m, n, k, &a, &b, &mut expected, Store::Set);
         for isa in Isa::available() {
-            for threads in [1, 3] {
+            for threads in [1, 3, 4] {
                 let mut c = vec![f32::NAN; m * n];
                 with_isa(isa, || {
                     with_threads(threads, || {
@@ -184,6 +184,39 @@ fn signed_zeros_and_infinities_come_through() {
                 gemm(MatMut::new(&mut c, 1, 1).unwrap(), a, b, Store::Set).unwrap();
             });
             assert_eq!(c[0].to_bits(), expected, "{a:?} * {b:?} on {isa:?}");
+        }
+    }
+}
+
+/// Few rows by columns that are contiguous in memory take a kernel of their own: decoding.
+#[test]
+fn products_of_few_rows_follow_the_specification() {
+    for (m, n, k) in [(1, 1, 1), (1, 37, 100), (2, 16, 256), (3, 50, 257), (4, 33, 1000), (5, 40, 300)] {
+        let a = values(k as u64, m * k);
+        for gap in [0, 1, 16] {
+            // Columns start at every place in a cache line.
+            for start in 0..17 {
+                let wide = values(n as u64, start + n * (k + gap));
+                let packed: Vec<f32> =
+                    (0..k * n).map(|at| wide[start + at % n * (k + gap) + at / n]).collect();
+                let b = Mat::strided(&wide[start..], n, k, k + gap, 1).unwrap().t();
+                for store in [Store::Set, Store::Add] {
+                    let before = values(7, m * n);
+                    let mut expected = before.clone();
+                    specified(m, n, k, &a, &packed, &mut expected, store);
+                    for isa in Isa::available() {
+                        let mut c = before.clone();
+                        with_isa(isa, || {
+                            let a = Mat::new(&a, m, k).unwrap();
+                            gemm(MatMut::new(&mut c, m, n).unwrap(), a, b, store).unwrap();
+                        });
+                        assert!(
+                            bits(&c) == bits(&expected),
+                            "{m}x{n}x{k} from {start} on {isa:?}, {store:?}"
+                        );
+                    }
+                }
+            }
         }
     }
 }
