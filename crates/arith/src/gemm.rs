@@ -15,7 +15,9 @@
 use crate::{
     error::{ArithError, length},
     isa::{Isa, isa},
-    kernels::{MAX_STREAM_ROWS, STREAM_COLS, Tile, has_stream, multiply, multiply_stream, pack, tile_size},
+    kernels::{
+        MAX_STREAM_ROWS, STREAM_COLS, Tile, has_stream, multiply, multiply_stream, pack, tile_size, transpose,
+    },
     parallel,
 };
 use std::{cell::RefCell, ops::Range};
@@ -163,7 +165,14 @@ pub fn gemm(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
         return Err(shape_error);
     }
     let isa = isa();
-    let whole = Product { rows: c.rows, cols: c.cols, depth: a.cols, a: Source::of(a), b: Source::of(b) };
+    let whole = Product {
+        rows: c.rows,
+        cols: c.cols,
+        depth: a.cols,
+        a: Source::of(a),
+        b: Source::of(b),
+        upper: false,
+    };
     let (down, across) = whole.split(isa, parallel::threads());
     if down * across == 1 {
         product(isa, c, a, b, store);
@@ -187,6 +196,61 @@ pub fn gemm(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
     Ok(())
 }
 
+/// Computes C = A B for A [n, k] and B [k, n] whose product is symmetric: the part on and above the diagonal as by
+/// [`gemm`], the part below as its mirror image, for half the work.
+///
+/// Where A B is symmetric bit for bit, as in A A' or in the square of a symmetric matrix (their two halves go through
+/// the same chains), the result is that of [`gemm`].
+pub fn gemm_symmetric(c: &mut [f32], a: Mat, b: Mat) -> Result<(), ArithError> {
+    let n = a.rows;
+    if b.cols != n || a.cols != b.rows || n.checked_mul(n) != Some(c.len()) {
+        let side = c.len().isqrt();
+        let (c, a, b) = ((side, side), (a.rows, a.cols), (b.rows, b.cols));
+        return Err(ArithError::Shape { operation: "gemm_symmetric", c, a, b });
+    }
+    let isa = isa();
+    let whole = Product { rows: n, cols: n, depth: a.cols, a: Source::of(a), b: Source::of(b), upper: false };
+    let (down, across) = whole.split(isa, parallel::threads());
+    let pieces = down * across;
+    // Rows r.. of the upper part hold (n - r)^2 / 2 values: cut so that each piece has as many.
+    let start =
+        |piece: usize| n - ((n * n) as f64 * (pieces - piece) as f64 / pieces.max(1) as f64).sqrt() as usize;
+    let base = Base(c.as_mut_ptr());
+    let cuts: Vec<usize> = (0..pieces).map(start).chain([n]).collect();
+    parallel::each(cuts.windows(2).collect(), |cut| {
+        // SAFETY: a piece writes rows of C that no other writes.
+        unsafe { whole.upper(isa, base.get(), cut[0]..cut[1]) }
+    });
+    // SAFETY: the upper part is only read now, and a piece writes rows that no other writes.
+    parallel::each(cuts.windows(2).rev().collect(), |cut| unsafe {
+        mirror(isa, base.get(), n, cut[0]..cut[1])
+    });
+    Ok(())
+}
+
+/// Copies what stands above the diagonal of C [n, n] to below it, for the given rows.
+///
+/// # Safety
+/// `c` is readable above the diagonal and writable in those rows below it.
+unsafe fn mirror(isa: Isa, c: *mut f32, n: usize, rows: Range<usize>) {
+    const SIDE: usize = 32;
+    for first in rows.clone().step_by(SIDE) {
+        let below = SIDE.min(rows.end - first);
+        // SAFETY: the block at (first, col) lies below the diagonal, its source at (col, first) above it.
+        unsafe {
+            for col in (0..first).step_by(SIDE) {
+                let width = SIDE.min(first - col);
+                transpose(isa, c.add(first * n + col), n, c.add(col * n + first), width, n, below, 1);
+            }
+            for row in first..first + below {
+                for col in first..row {
+                    *c.add(row * n + col) = *c.add(col * n + row);
+                }
+            }
+        }
+    }
+}
+
 /// Cuts 0..total into at most `pieces` even ranges that start at multiples of `unit`; none is empty.
 fn cuts(total: usize, pieces: usize, unit: usize) -> Vec<Range<usize>> {
     let units = total.div_ceil(unit);
@@ -201,7 +265,7 @@ pub(crate) fn product(isa: Isa, c: MatMut, a: Mat, b: Mat, store: Store) {
     let rows = c.rows.min(a.rows);
     let cols = c.cols.min(b.cols);
     let depth = a.cols.min(b.rows);
-    let piece = Product { rows, cols, depth, a: Source::of(a), b: Source::of(b) };
+    let piece = Product { rows, cols, depth, a: Source::of(a), b: Source::of(b), upper: false };
     // SAFETY: the views have checked their bounds, and `c` is borrowed exclusively.
     unsafe { piece.run(isa, c.data.as_mut_ptr(), c.row_stride, store) }
 }
@@ -258,6 +322,8 @@ struct Product {
     depth: usize,
     a: Source,
     b: Source,
+    /// Whether tiles that lie wholly below the diagonal are left out.
+    upper: bool,
 }
 
 // SAFETY: the operands are only read.
@@ -281,6 +347,21 @@ impl Product {
             (1..=threads).map(|down| (down.min(self.rows), (threads / down).min(self.cols.div_ceil(16))));
         let ways = ways.filter(|&(down, across)| down * across > 0);
         ways.min_by_key(|&(down, across)| (time(down, across), down * across)).unwrap_or((1, 1))
+    }
+
+    /// Computes the given rows of C [cols, cols] from the diagonal on, and some values before it.
+    ///
+    /// # Safety
+    /// The sources are readable and `c` is writable over the whole product, and `isa` is present.
+    unsafe fn upper(&self, isa: Isa, c: *mut f32, rows: Range<usize>) {
+        let mut piece = *self;
+        piece.upper = true;
+        piece.rows = rows.len();
+        piece.cols = self.cols - rows.start;
+        piece.a.data = piece.a.data.wrapping_add(rows.start * piece.a.row_stride);
+        piece.b.data = piece.b.data.wrapping_add(rows.start * piece.b.col_stride);
+        // SAFETY: the piece is part of the product; its first value is on the diagonal.
+        unsafe { piece.run(isa, c.add(rows.start * self.cols + rows.start), self.cols, Store::Set) }
     }
 
     /// # Safety
@@ -418,6 +499,9 @@ impl Product {
         let (tile_rows, tile_cols) = tile_size(block.isa);
         for right in (0..cols).step_by(tile_cols) {
             for down in (0..rows).step_by(tile_rows) {
+                if self.upper && col + right + tile_cols <= row + down {
+                    continue;
+                }
                 // SAFETY: the panels hold these rows and columns, and the tile is inside C.
                 unsafe {
                     let tile = Tile {

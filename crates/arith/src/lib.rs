@@ -48,6 +48,6 @@ pub mod scalar;
 pub mod swiglu;
 
 pub use error::ArithError;
-pub use gemm::{Mat, MatMut, Store, gemm};
+pub use gemm::{Mat, MatMut, Store, gemm, gemm_symmetric};
 pub use isa::{Isa, isa, with_isa};
 pub use parallel::{set_threads, threads, with_threads};

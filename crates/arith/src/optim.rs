@@ -17,7 +17,7 @@
 use crate::{
     elementwise,
     error::{ArithError, length},
-    gemm::{Mat, MatMut, Store, gemm},
+    gemm::{Mat, MatMut, Store, gemm, gemm_symmetric},
     isa::isa,
     lanes::{Fused, Kernel, dispatch},
     parallel,
@@ -156,9 +156,9 @@ pub fn newton_schulz(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> R
     for _ in 0..steps {
         let x = Mat::new(m, rows, cols)?;
         let (left, right) = if rows > cols { (x.t(), x) } else { (x, x.t()) };
-        gemm(MatMut::new(&mut gram, side, side)?, left, right, Store::Set)?;
+        gemm_symmetric(&mut gram, left, right)?;
         let view = Mat::new(&gram, side, side)?;
-        gemm(MatMut::new(&mut square, side, side)?, view, view, Store::Set)?;
+        gemm_symmetric(&mut square, view, view)?;
         dispatch(isa, Combine(&mut square, c, &gram, b));
         let polynomial = Mat::new(&square, side, side)?;
         let (left, right) = if rows > cols { (x, polynomial) } else { (polynomial, x) };

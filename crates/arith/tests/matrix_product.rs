@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // The oracle's interface is unsafe.
 
 use proptest::prelude::*;
-use tessera_arith::{ArithError, Isa, Mat, MatMut, Store, gemm, with_isa, with_threads};
+use tessera_arith::{ArithError, Isa, Mat, MatMut, Store, gemm, gemm_symmetric, with_isa, with_threads};
 
 fn values(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -219,4 +219,35 @@ fn products_of_few_rows_follow_the_specification() {
             }
         }
     }
+}
+
+/// Half the work, the same bits: both halves of A A' and of a symmetric matrix' square go through the same chains.
+#[test]
+fn symmetric_products_equal_general_ones() {
+    for (n, k) in [(1, 1), (13, 5), (40, 300), (97, 97), (130, 1030), (513, 70)] {
+        let a = values(n as u64, n * k);
+        let view = Mat::new(&a, n, k).unwrap();
+        let mut gram = vec![0.0; n * n];
+        gemm(MatMut::new(&mut gram, n, n).unwrap(), view, view.t(), Store::Set).unwrap();
+        let square_of = Mat::new(&gram, n, n).unwrap();
+        let mut square = vec![0.0; n * n];
+        gemm(MatMut::new(&mut square, n, n).unwrap(), square_of, square_of, Store::Set).unwrap();
+        for isa in Isa::available() {
+            for threads in [1, 2, 5] {
+                with_isa(isa, || {
+                    with_threads(threads, || {
+                        let mut c = vec![f32::NAN; n * n];
+                        gemm_symmetric(&mut c, view, view.t()).unwrap();
+                        assert!(bits(&c) == bits(&gram), "A A' of {n} x {k} on {isa:?}, {threads} threads");
+                        gemm_symmetric(&mut c, square_of, square_of).unwrap();
+                        assert!(bits(&c) == bits(&square), "square of {n} on {isa:?}, {threads} threads");
+                    })
+                });
+            }
+        }
+    }
+    let a = values(1, 12);
+    let view = Mat::new(&a, 3, 4).unwrap();
+    let wrong = gemm_symmetric(&mut [0.0; 16], view, view.t()).unwrap_err();
+    assert!(wrong.to_string().starts_with("gemm_symmetric: C is (4, 4), A is (3, 4)"), "{wrong}");
 }

@@ -16,7 +16,7 @@ mod portable;
 #[cfg(target_arch = "x86_64")]
 mod stream;
 
-pub(crate) use pack::pack;
+pub(crate) use pack::{pack, transpose};
 
 use crate::{gemm::BLOCK, isa::Isa};
 

@@ -35,6 +35,27 @@ pub(crate) unsafe fn pack(
             }
             return;
         }
+        transpose(isa, panel, width, source, lanes, lane_stride, depth, depth_stride);
+    }
+}
+
+/// Writes value (lane, k) of `source` to `panel[k * width + lane]`.
+///
+/// # Safety
+/// `source` is readable at every `lane * lane_stride + k * depth_stride`, and `panel` is writable at those places.
+#[allow(clippy::too_many_arguments)] // A panel and a source, each with its strides.
+pub(crate) unsafe fn transpose(
+    isa: Isa,
+    panel: *mut f32,
+    width: usize,
+    source: *const f32,
+    lanes: usize,
+    lane_stride: usize,
+    depth: usize,
+    depth_stride: usize,
+) {
+    // SAFETY: promised by the caller.
+    unsafe {
         let mut lane = 0;
         #[cfg(target_arch = "x86_64")]
         if isa >= Isa::Avx2 && depth_stride == 1 {
