@@ -126,13 +126,15 @@ impl Kernel for Diagonal<'_> {
         let rows = self.acc.chunks_exact_mut(self.head_dim).zip(self.probabilities.chunks_exact(self.width));
         for (row, (acc, probabilities)) in rows.enumerate() {
             let weights = &probabilities[self.first..=self.first + row];
-            for (index, acc) in acc.chunks_mut(LANES).enumerate() {
-                let mut lanes = [0.0; LANES];
+            // Several chains at a time hide each other's latency.
+            const WIDTH: usize = 4 * LANES;
+            for (index, acc) in acc.chunks_mut(WIDTH).enumerate() {
+                let mut lanes = [0.0; WIDTH];
                 lanes[..acc.len()].copy_from_slice(acc);
                 for (key, weight) in weights.iter().enumerate() {
-                    let v = &self.v[(self.first + key) * self.stride + index * LANES..][..acc.len()];
-                    if let Ok(v) = <&[f32; LANES]>::try_from(v) {
-                        for lane in 0..LANES {
+                    let v = &self.v[(self.first + key) * self.stride + index * WIDTH..][..acc.len()];
+                    if let Ok(v) = <&[f32; WIDTH]>::try_from(v) {
+                        for lane in 0..WIDTH {
                             lanes[lane] = F::fma(*weight, v[lane], lanes[lane]);
                         }
                     } else {
