@@ -6,6 +6,9 @@
 //! Panel layout: A holds `rows` values for each k, B holds `stride` values for each k.
 #![allow(unsafe_code)] // Vector intrinsics and raw tile pointers; the caller in `gemm` bounds every tile.
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
 use crate::{
     isa::Isa,
     lanes::{Baseline, Fused},
@@ -37,7 +40,9 @@ pub(crate) fn tile_size(isa: Isa) -> (usize, usize) {
     match isa {
         Isa::Avx512 => (12, 32),
         Isa::Avx2 => (6, 16),
-        Isa::Portable => (4, 16),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::TILE,
+        _ => (4, 16),
     }
 }
 
@@ -75,6 +80,8 @@ pub(crate) unsafe fn multiply(isa: Isa, tile: Tile) {
                 5 => avx2::<5>(tile),
                 _ => avx2::<6>(tile),
             },
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon::multiply(tile),
             _ => match tile.rows {
                 1 => portable::<Baseline, 1>(tile),
                 2 => portable::<Baseline, 2>(tile),
@@ -212,12 +219,18 @@ pub(crate) unsafe fn pack(
         if lanes < width {
             std::slice::from_raw_parts_mut(panel, depth * width).fill(0.0);
         }
+        #[cfg(target_arch = "aarch64")]
+        if isa == Isa::Neon && neon::pack(panel, width, source, lanes, lane_stride, depth, depth_stride) {
+            return;
+        }
         if lane_stride == 1 {
             for k in 0..depth {
                 std::ptr::copy_nonoverlapping(source.add(k * depth_stride), panel.add(k * width), lanes);
             }
             return;
         }
+        // Only x86-64 transposes lanes before this.
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut lane = 0;
         #[cfg(target_arch = "x86_64")]
         if isa >= Isa::Avx2 && depth_stride == 1 {
