@@ -2,7 +2,7 @@
 # Run the tests of crates/arith on aarch64, under emulation where the machine is something else: `just neon`.
 #
 # Opt-in, because it downloads about 400 MB of Debian packages (compiler, standard library and linker for aarch64,
-# and QEMU's user-mode emulator) and unpacks them to 1.8 GB under target/neon. Nothing is installed: the packages are
+# and QEMU's user-mode emulator) and unpacks them to 1.6 GB under target/neon. Nothing is installed: the packages are
 # a folder that is entered with `unshare` and `chroot`. They come from the Debian mirror in this system's apt sources,
 # checked by its archive keys. A second run reuses the folder and works offline.
 #
