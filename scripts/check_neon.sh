@@ -56,7 +56,8 @@ unpack() {
     local mirror=${NEON_MIRROR:-} keys=/usr/share/keyrings/debian-archive-keyring.gpg
     if [ -z "$mirror" ]; then
         # The main archive, not the one of security updates.
-        mirror=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' | awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }')
+        mirror=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' |
+            awk '$1 == "Debian" && $2 == "Debian" && !found { found = 1; print $3 }') || mirror=
     fi
     [ -n "$mirror" ] || fail "found no Debian mirror in the apt sources: run apt-get update, or set NEON_MIRROR"
     [ -f "$keys" ] || fail "needs Debian's archive keys ($keys): install debian-archive-keyring"
@@ -64,7 +65,7 @@ unpack() {
     mkdir -p "$home"/apt/state/lists/partial "$home"/apt/cache/archives/partial
     : >"$home/apt/status"
     echo "deb [signed-by=$keys] $mirror $suite main" >"$home/apt/sources.list"
-    apt-get "${apt_options[@]}" -q update >"$home/apt/log" 2>&1 ||
+    apt-get "${apt_options[@]}" -o APT::Update::Error-Mode=any -q update >"$home/apt/log" 2>&1 ||
         fail "cannot read the package lists of $suite (is the network there?): $(tail -n 3 "$home/apt/log")"
     rm -f "$home"/apt/cache/archives/*.deb
     apt-get "${apt_options[@]}" -q -y --no-install-recommends --download-only install \
