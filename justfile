@@ -28,6 +28,10 @@ seeds COUNT="200":
 gemm:
     cargo run --release -p tessera-arith --example gemm_speed
 
+# Slow lane: the arithmetic's tests on 64-bit ARM, emulated where this machine is not one. Downloads Debian packages.
+neon *ARGS:
+    scripts/check_neon.sh {{ARGS}}
+
 # Slow lane: fuzz a decoder (targets: frames, ledger_tx, run_spec, stage_state). Needs `cargo install cargo-fuzz`; works on stable.
 fuzz TARGET="frames" SECONDS="600":
     RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}} -max_len=4096

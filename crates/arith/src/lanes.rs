@@ -27,6 +27,7 @@ impl Fused for Native {
 }
 
 /// Software, exact, for targets that are not known to have the instruction.
+#[cfg_attr(any(target_feature = "fma", target_arch = "aarch64"), allow(dead_code))] // Then only tests use it.
 pub(crate) struct Soft;
 
 impl Fused for Soft {
@@ -66,7 +67,8 @@ pub(crate) trait Kernel {
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
-        Isa::Portable => kernel.run::<Baseline>(),
+        // NEON is what every aarch64 target is compiled for, so its instance is the portable one.
+        Isa::Portable | Isa::Neon => kernel.run::<Baseline>(),
         // SAFETY: `isa` never exceeds what the CPU was found to have.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { avx2(kernel) },
@@ -74,7 +76,7 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { avx512(kernel) },
         #[cfg(not(target_arch = "x86_64"))]
-        _ => kernel.run::<Baseline>(),
+        Isa::Avx2 | Isa::Avx512 => kernel.run::<Baseline>(),
     }
 }
 

@@ -11,6 +11,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -40,7 +42,9 @@ pub(crate) fn tile_size(isa: Isa) -> (usize, usize) {
     match isa {
         Isa::Avx512 => (12, 32),
         Isa::Avx2 => (6, 16),
-        Isa::Portable => (4, 16),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => neon::TILE,
+        _ => (4, 16),
     }
 }
 
@@ -58,6 +62,8 @@ pub(crate) unsafe fn multiply(isa: Isa, tile: Tile) {
             Isa::Avx512 => avx512::multiply(tile),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::multiply(tile),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => neon::multiply(tile),
             _ => portable::multiply(tile),
         }
     }
@@ -70,7 +76,7 @@ pub(crate) const STREAM_COLS: usize = 16;
 
 /// Whether there is a [`multiply_stream`] for `isa`.
 pub(crate) fn has_stream(isa: Isa) -> bool {
-    isa != Isa::Portable
+    matches!(isa, Isa::Avx2 | Isa::Avx512)
 }
 
 /// Computes one tile of few rows whose columns of B are contiguous: `b_stride` is the distance from one column to

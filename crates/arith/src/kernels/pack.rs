@@ -25,6 +25,12 @@ pub(crate) unsafe fn pack(
         if lanes < width {
             std::slice::from_raw_parts_mut(panel, depth * width).fill(0.0);
         }
+        #[cfg(target_arch = "aarch64")]
+        if isa == Isa::Neon
+            && super::neon::pack(panel, width, source, lanes, lane_stride, depth, depth_stride)
+        {
+            return;
+        }
         if lane_stride == 1 {
             #[cfg(target_arch = "x86_64")]
             if isa == Isa::Avx512 && width <= 32 {
@@ -56,6 +62,14 @@ pub(crate) unsafe fn transpose(
 ) {
     // SAFETY: promised by the caller.
     unsafe {
+        #[cfg(target_arch = "aarch64")]
+        if isa == Isa::Neon
+            && super::neon::pack(panel, width, source, lanes, lane_stride, depth, depth_stride)
+        {
+            return;
+        }
+        // Only x86-64 transposes lanes before this.
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut lane = 0;
         #[cfg(target_arch = "x86_64")]
         if isa >= Isa::Avx2 && depth_stride == 1 {
