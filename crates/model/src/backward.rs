@@ -48,6 +48,11 @@ impl StageWeights {
         }
     }
 
+    /// Bytes that [`StageWeights::forward_keep`] keeps, but for the tokens of the first stage.
+    pub fn tape_bytes(&self) -> usize {
+        4 * self.whole().kept()
+    }
+
     /// Run backward from what [`StageWeights::forward_keep`] of the same weights kept: bit for bit
     /// [`StageWeights::backward`] of the same input. The memory of `kept` returns to the workspace.
     ///
