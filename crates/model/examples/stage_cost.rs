@@ -2,10 +2,15 @@
 //!
 //! `cargo run --release -p tessera-model --example stage_cost -- [WIDTH] [RUNS] [THREADS] [again]` takes the middle
 //! stage of a model of that width (two blocks, 8 sequences of 256 tokens) and prints the median CPU time of forward
-//! and backward; with `again`, backward starts from the input alone. Linux only: CPU time and peak memory come from
-//! `/proc`.
+//! and backward, and what each value that could be kept between the two costs to make again; with `again`, backward
+//! starts from the input alone. Linux only: CPU time and peak memory come from `/proc`.
 
 use std::error::Error;
+use tessera_arith::{
+    ArithError, Mat, MatMut, Store, attention, gemm, norm,
+    rope::{self, RopeTable},
+    swiglu,
+};
 use tessera_canon::List;
 use tessera_model::{GradSum, RunSpec, Sign, StageInput, StageTarget, StageWeights, Workspace};
 
@@ -48,7 +53,54 @@ fn main() -> Result<(), Box<dyn Error>> {
         peak()?,
         digest(&sum)
     );
-    Ok(())
+    remake(&spec, runs)
+}
+
+/// How often an operation is repeated in one measurement.
+const REPEATS: u64 = 8;
+
+/// Print bytes per token and the median CPU time per sub-layer of making again what backward needs.
+fn remake(spec: &RunSpec, runs: usize) -> Result<(), Box<dyn Error>> {
+    let (rows, model) = (spec.microbatch_tokens(), &spec.model);
+    let (d, kv, ff, head_dim) =
+        (model.d_model as usize, model.kv_width(), model.d_ff as usize, model.head_dim());
+    let (heads, kv_heads, seq) = (model.heads as usize, model.kv_heads as usize, model.seq_len as usize);
+    let wave = |len: usize| (0..len).map(|i| ((i * 37 % 1013) as f32 - 506.0) / 300.0).collect::<Vec<f32>>();
+    let (x, gain, w) = (wave(rows * d), wave(d), wave(ff.max(d) * d));
+    let (mut normed, mut inverse) = (wave(rows * d), vec![0.0; rows]);
+    let (mut q, mut k) = (wave(rows * d), wave(rows * kv));
+    let (mut gate, up, mut inner) = (wave(rows * ff), wave(rows * ff), wave(rows * ff));
+    let (table, positions) = (
+        RopeTable::new(seq, head_dim, model.rope_theta.get())?,
+        (0..rows).map(|row| (row % seq) as u32).collect::<Vec<u32>>(),
+    );
+    let shape = attention::Shape { batch: rows / seq, seq, heads, kv_heads, head_dim };
+    let product = |outer: usize, y: &mut [f32]| {
+        let (x, w) = (Mat::new(&x, rows, d)?, Mat::new(&w[..outer * d], outer, d)?);
+        gemm(MatMut::new(y, rows, outer)?, x, w.t(), Store::Set)
+    };
+    let row = |what: &str, bytes: usize, work: &mut dyn FnMut() -> Result<(), ArithError>| {
+        let mut times = Vec::new();
+        for _ in 0..runs {
+            // The clock of `/proc` is coarse.
+            let start = cpu_ticks()?;
+            (0..REPEATS).try_for_each(|_| work())?;
+            times.push((cpu_ticks()? - start) / REPEATS);
+        }
+        times.sort_unstable();
+        println!("{what}: {bytes} bytes/token, {:.1} ms", times[times.len() / 2] as f64 / 1e6);
+        Ok::<(), Box<dyn Error>>(())
+    };
+    row("normed", 4 * d + 4, &mut || norm::rms_forward(&x, &gain, 1e-5, &mut normed, &mut inverse))?;
+    row("q and k", 4 * (d + kv), &mut || product(d, &mut q).and_then(|()| product(kv, &mut k)))?;
+    row("q and k, rotated", 4 * (d + kv), &mut || {
+        rope::rotate(&mut q, heads, &positions, &table)?;
+        rope::rotate(&mut k, kv_heads, &positions, &table)
+    })?;
+    row("v", 4 * kv, &mut || product(kv, &mut k))?;
+    row("attention output", 4 * d, &mut || attention::forward(shape, &x, &k, &k, &mut normed))?;
+    row("gate and up", 8 * ff, &mut || product(ff, &mut gate).and_then(|()| product(ff, &mut inner)))?;
+    row("inner", 4 * ff, &mut || swiglu::forward(&gate, &up, &mut inner))
 }
 
 /// A number that any difference between two sums changes.

@@ -51,12 +51,14 @@ fn counted(mut microbatch: impl FnMut()) -> (usize, usize) {
     (COUNT.load(Relaxed) - before.0, BYTES.load(Relaxed) - before.1)
 }
 
-/// What the arithmetic may take for a moment: lists of the pieces that threads share out, a few for each of some
-/// 25 operations of a sub-layer, and attention's two tiles of 64 rows by `seq_len` for each sequence.
+/// What the arithmetic may take for a moment: a list of the pieces that threads share out in each of some 25
+/// operations of a sub-layer, and attention's tiles of 32 rows (forward) and two of 64 (backward) by `seq_len`
+/// for each sequence, twice that to leave its kernel some freedom.
 fn allowed(spec: &RunSpec, sub_layers: usize) -> (usize, usize) {
     let (sequences, seq) = (spec.batch.sequences as usize, spec.model.seq_len as usize);
-    let tiles = sub_layers * sequences * (2 * 4 * (64 + 32) * seq + 4 * 64 * spec.model.head_dim());
-    (sub_layers * (64 + 6 * sequences) + 64, sub_layers * (16 << 10) + (16 << 10) + tiles)
+    let tiles = 4 * (32.min(seq) * (seq + spec.model.head_dim()) + 2 * 64.min(seq) * seq);
+    let lists = (4 << 10) * (sub_layers + 1);
+    (32 + sub_layers * (32 + 2 * sequences), lists + sub_layers / 2 * sequences * 2 * tiles)
 }
 
 #[test]
