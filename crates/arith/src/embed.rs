@@ -1,6 +1,9 @@
 //! Look up the vectors of tokens, and add gradients back.
 
-use crate::error::{ArithError, length, rows};
+use crate::{
+    error::{ArithError, length, rows},
+    parallel,
+};
 
 fn check(
     operation: &'static str,
@@ -25,9 +28,12 @@ fn check(
 /// Copies row `tokens[i]` of `table` [vocab, d] to row i of `out` [tokens, d].
 pub fn gather(table: &[f32], d: usize, tokens: &[u32], out: &mut [f32]) -> Result<(), ArithError> {
     check("gather", table.len(), d, tokens, out.len())?;
-    for (out, token) in out.chunks_exact_mut(d).zip(tokens) {
-        out.copy_from_slice(&table[*token as usize * d..][..d]);
-    }
+    let share = parallel::share(tokens.len(), 64);
+    parallel::each(out.chunks_mut(share * d).zip(tokens.chunks(share)).collect(), |(out, tokens)| {
+        for (out, token) in out.chunks_exact_mut(d).zip(tokens) {
+            out.copy_from_slice(&table[*token as usize * d..][..d]);
+        }
+    });
     Ok(())
 }
 

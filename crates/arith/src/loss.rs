@@ -13,41 +13,83 @@ use crate::{
     scalar::{exp_in, log_in},
 };
 
-struct Rows<'a> {
+const NAME: &str = "cross_entropy";
+
+/// The exponentials of a row less its largest element replace `row`; returns their sum's inverse and the loss.
+#[inline(always)]
+fn exponentials<F: Fused>(row: &mut [f32], target: usize) -> (f32, f32) {
+    let largest = max_in(row);
+    let at_target = row[target] - largest;
+    for z in row.iter_mut() {
+        *z = exp_in::<F>(*z - largest);
+    }
+    let total = sum_in(row);
+    (1.0 / total, log_in::<F>(total) - at_target)
+}
+
+/// Losses only: each row is copied to `scratch` `[vocab]` first.
+struct Losses<'a> {
     logits: &'a [f32],
     targets: &'a [u32],
     losses: &'a mut [f32],
-    /// `[rows, vocab]` to be filled with the gradient, or one row of scratch.
-    exponentials: &'a mut [f32],
-    gradient: bool,
-    scale: f32,
+    scratch: &'a mut [f32],
 }
 
-impl Kernel for Rows<'_> {
+impl Kernel for Losses<'_> {
     type Output = ();
     #[inline(always)]
     fn run<F: Fused>(self) {
-        let vocab = self.logits.len() / self.targets.len();
-        let rows = self.logits.chunks_exact(vocab).zip(self.targets).zip(self.losses).enumerate();
-        for (row, ((logits, target), loss)) in rows {
-            let at = if self.gradient { row * vocab } else { 0 };
-            let exponentials = &mut self.exponentials[at..at + vocab];
-            let target = *target as usize;
-            let largest = max_in(logits);
-            for (e, z) in exponentials.iter_mut().zip(logits) {
-                *e = exp_in::<F>(z - largest);
-            }
-            let total = sum_in(exponentials);
-            *loss = log_in::<F>(total) - (logits[target] - largest);
-            if self.gradient {
-                let inverse = 1.0 / total;
-                let at_target = (exponentials[target] * inverse - 1.0) * self.scale;
-                for e in exponentials.iter_mut() {
-                    *e = (*e * inverse) * self.scale;
-                }
-                exponentials[target] = at_target;
-            }
+        let rows = self.logits.chunks_exact(self.scratch.len()).zip(self.targets).zip(self.losses);
+        for ((logits, target), loss) in rows {
+            self.scratch.copy_from_slice(logits);
+            (_, *loss) = exponentials::<F>(self.scratch, *target as usize);
         }
+    }
+}
+
+/// Losses and gradients; the gradient replaces the logits.
+struct Gradients<'a> {
+    vocab: usize,
+    logits: &'a mut [f32],
+    targets: &'a [u32],
+    losses: &'a mut [f32],
+    scale: f32,
+}
+
+impl Kernel for Gradients<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<F: Fused>(self) {
+        let rows = self.logits.chunks_exact_mut(self.vocab).zip(self.targets).zip(self.losses);
+        for ((row, target), loss) in rows {
+            let target = *target as usize;
+            let (inverse, value) = exponentials::<F>(row, target);
+            *loss = value;
+            let at_target = (row[target] * inverse - 1.0) * self.scale;
+            for e in row.iter_mut() {
+                *e = (*e * inverse) * self.scale;
+            }
+            row[target] = at_target;
+        }
+    }
+}
+
+/// Checks the shapes and returns the size of the vocabulary.
+fn check(logits: usize, targets: &[u32], losses: usize) -> Result<usize, ArithError> {
+    let rows = targets.len();
+    positive(NAME, "rows", rows)?;
+    let vocab = logits / rows;
+    positive(NAME, "vocab", vocab)?;
+    length(NAME, "logits", logits, rows * vocab)?;
+    length(NAME, "losses", losses, rows)?;
+    match targets.iter().find(|t| **t as usize >= vocab) {
+        None => Ok(vocab),
+        Some(&target) => Err(ArithError::Parameter {
+            operation: NAME,
+            argument: "target",
+            got: i64::from(target),
+            allowed: "the vocabulary",
+        }),
     }
 }
 
@@ -60,35 +102,38 @@ pub fn cross_entropy(
     dlogits: Option<&mut [f32]>,
     scale: f32,
 ) -> Result<(), ArithError> {
-    const NAME: &str = "cross_entropy";
-    let rows = targets.len();
-    positive(NAME, "rows", rows)?;
-    let vocab = logits.len() / rows;
-    positive(NAME, "vocab", vocab)?;
-    length(NAME, "logits", logits.len(), rows * vocab)?;
-    length(NAME, "losses", losses.len(), rows)?;
-    if let Some(&target) = targets.iter().find(|t| **t as usize >= vocab) {
-        return Err(ArithError::Parameter {
-            operation: NAME,
-            argument: "target",
-            got: i64::from(target),
-            allowed: "the vocabulary",
-        });
-    }
-    let (isa, share) = (isa(), parallel::share(rows, 4));
+    let vocab = check(logits.len(), targets, losses.len())?;
+    let (isa, share) = (isa(), parallel::share(targets.len(), 4));
     let inputs = logits.chunks(share * vocab).zip(targets.chunks(share)).zip(losses.chunks_mut(share));
     match dlogits {
         Some(dlogits) => {
             length(NAME, "dlogits", dlogits.len(), logits.len())?;
             let pieces = inputs.zip(dlogits.chunks_mut(share * vocab)).collect();
-            parallel::each(pieces, |(((logits, targets), losses), exponentials)| {
-                dispatch(isa, Rows { logits, targets, losses, exponentials, gradient: true, scale });
+            parallel::each(pieces, |(((logits, targets), losses), dlogits)| {
+                dlogits.copy_from_slice(logits);
+                dispatch(isa, Gradients { vocab, logits: dlogits, targets, losses, scale });
             });
         }
         None => parallel::each(inputs.collect(), |((logits, targets), losses)| {
-            let exponentials = &mut vec![0.0; vocab];
-            dispatch(isa, Rows { logits, targets, losses, exponentials, gradient: false, scale });
+            let scratch = &mut vec![0.0; vocab];
+            dispatch(isa, Losses { logits, targets, losses, scratch });
         }),
     }
+    Ok(())
+}
+
+/// [`cross_entropy`] without further memory: `scale` times the gradient replaces `logits`.
+pub fn cross_entropy_in_place(
+    logits: &mut [f32],
+    targets: &[u32],
+    losses: &mut [f32],
+    scale: f32,
+) -> Result<(), ArithError> {
+    let vocab = check(logits.len(), targets, losses.len())?;
+    let (isa, share) = (isa(), parallel::share(targets.len(), 4));
+    let pieces = logits.chunks_mut(share * vocab).zip(targets.chunks(share)).zip(losses.chunks_mut(share));
+    parallel::each(pieces.collect(), |((logits, targets), losses)| {
+        dispatch(isa, Gradients { vocab, logits, targets, losses, scale });
+    });
     Ok(())
 }

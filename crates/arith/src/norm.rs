@@ -80,10 +80,16 @@ impl Kernel for Backward<'_> {
         let inputs = self.x.chunks_exact(d).zip(self.dy.chunks_exact(d)).zip(self.inverse);
         for (((x, dy), &r), dx) in inputs.zip(self.dx.chunks_exact_mut(d)) {
             let mut lanes = [0.0; LANES];
-            for ((x, dy), gain) in x.chunks(LANES).zip(dy.chunks(LANES)).zip(self.gain.chunks(LANES)) {
-                for (lane, ((x, dy), gain)) in lanes.iter_mut().zip(x.iter().zip(dy).zip(gain)) {
-                    *lane = F::fma(x * r, dy * gain, *lane);
+            let ((xs, x_rest), (dys, dy_rest)) = (x.as_chunks::<LANES>(), dy.as_chunks::<LANES>());
+            let (gains, gain_rest) = self.gain.as_chunks::<LANES>();
+            for ((x, dy), gain) in xs.iter().zip(dys).zip(gains) {
+                for lane in 0..LANES {
+                    lanes[lane] = F::fma(x[lane] * r, dy[lane] * gain[lane], lanes[lane]);
                 }
+            }
+            let rest = x_rest.iter().zip(dy_rest).zip(gain_rest);
+            for (lane, ((x, dy), gain)) in lanes.iter_mut().zip(rest) {
+                *lane = F::fma(x * r, dy * gain, *lane);
             }
             let t = fold(lanes, |a, b| a + b) / d as f32;
             for (((dx, x), dy), gain) in dx.iter_mut().zip(x).zip(dy).zip(self.gain) {

@@ -11,6 +11,7 @@ use crate::{
     error::{ArithError, length, positive},
     isa::isa,
     lanes::{Fused, Kernel, dispatch},
+    parallel,
 };
 
 /// Cosines and sines for positions 0..positions, [positions, head_dim / 2] each.
@@ -102,7 +103,9 @@ fn turn(
             allowed: "the positions of the table",
         });
     }
-    dispatch(isa(), Rotate { x, heads, positions, table, back });
+    let (isa, share) = (isa(), parallel::share(positions.len(), 16));
+    let pieces = x.chunks_mut(share * heads * table.head_dim).zip(positions.chunks(share)).collect();
+    parallel::each(pieces, |(x, positions)| dispatch(isa, Rotate { x, heads, positions, table, back }));
     Ok(())
 }
 

@@ -10,8 +10,9 @@ use crate::{
     gradient::GradSum,
     layer,
     spec::RunSpec,
-    stage::{StageInput, StageTarget, Workspace},
+    stage::{StageInput, StageTarget},
     state::{StageState, StepReport},
+    workspace::{Kept, Workspace},
 };
 use tessera_canon::Hash;
 
@@ -45,35 +46,31 @@ pub fn init(spec: &RunSpec) -> Result<Vec<StageState>, ModelError> {
 }
 
 /// Run one microbatch through all stages forward and backward; returns its loss. `sums` holds one gradient
-/// sum per stage.
+/// sum per stage. What the stages keep in between is that of this one microbatch.
 pub fn microbatch(
     stages: &[StageState],
     sums: &mut [GradSum],
     batch: &Microbatch,
     workspace: &mut Workspace,
 ) -> Result<f32, ModelError> {
-    let mut kept: Vec<Vec<f32>> = Vec::new();
-    for stage in &stages[..stages.len() - 1] {
-        let input = kept.last().map_or(StageInput::Tokens(&batch.tokens), |x| StageInput::Hidden(x));
-        let output = stage.forward(input, workspace)?;
-        kept.push(output);
+    let (last, before) = stages.split_last().ok_or(ModelError::NoSuchStage { got: 0, count: 0 })?;
+    let mut kept: Vec<Kept> = Vec::new();
+    let mut hidden: Option<Vec<f32>> = None;
+    for stage in before {
+        let input = hidden.as_deref().map_or(StageInput::Tokens(&batch.tokens), StageInput::Hidden);
+        let (output, tape) = stage.forward_keep(input, workspace)?;
+        kept.push(tape);
+        hidden = Some(output);
     }
-    let (mut loss, mut gradient) = (None, Vec::new());
-    for (index, stage) in stages.iter().enumerate().rev() {
-        let input = match index {
-            0 => StageInput::Tokens(&batch.tokens),
-            _ => StageInput::Hidden(&kept[index - 1]),
-        };
-        let target = if index + 1 == stages.len() {
-            StageTarget::Labels(&batch.labels)
-        } else {
-            StageTarget::Grad(&gradient)
-        };
-        let out = stage.backward(input, target, workspace, &mut sums[index])?;
-        loss = loss.or(out.loss);
+    // The last stage runs both ways at once.
+    let input = hidden.as_deref().map_or(StageInput::Tokens(&batch.tokens), StageInput::Hidden);
+    let out = last.backward(input, StageTarget::Labels(&batch.labels), workspace, &mut sums[before.len()])?;
+    let mut gradient = out.dx.unwrap_or_default();
+    for ((stage, sum), tape) in before.iter().zip(sums).zip(kept).rev() {
+        let out = stage.backward_kept(tape, StageTarget::Grad(&gradient), workspace, sum)?;
         gradient = out.dx.unwrap_or_default();
     }
-    Ok(loss.expect("the last stage, which every run has, yields a loss"))
+    Ok(out.loss.expect("the last stage, which every run has, yields a loss"))
 }
 
 /// Train `steps` steps from the beginning, calling `observer` after each.

@@ -50,6 +50,9 @@ pub enum ModelError {
         "key-value cache has {got} attention sub-layers, this stage has {expected}; use the cache made for it"
     )]
     WrongCache { expected: usize, got: usize },
+    /// A tape of another forward pass.
+    #[error("the tape is of {got}, expected {expected}; run backward from the input instead")]
+    WrongTape { expected: String, got: String },
     /// The disk failed.
     #[error("{action} {path}: {cause}")]
     Io { action: &'static str, path: String, cause: std::io::Error },

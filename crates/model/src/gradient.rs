@@ -16,7 +16,7 @@
 
 use crate::{error::ModelError, plan::StagePlan, spec::RunSpec, stage::StageWeights};
 use std::{ops::Range, sync::Arc};
-use tessera_arith::grid;
+use tessera_arith::{ArithError, grid};
 use tessera_canon::{List, decode, encode, record};
 
 /// Exponent of every tensor's grid in the first step.
@@ -34,6 +34,16 @@ pub(crate) const MAX_TENSORS: usize = 16_384;
 pub enum Sign {
     Add,
     Subtract,
+}
+
+impl Sign {
+    /// The sign that undoes this one.
+    pub(crate) fn opposite(self) -> Self {
+        match self {
+            Self::Add => Self::Subtract,
+            Self::Subtract => Self::Add,
+        }
+    }
 }
 
 /// An exact sum of microbatch gradients of one stage at one step.
@@ -226,23 +236,41 @@ impl GradSum {
     pub(crate) fn check_state(&self, weights: &StageWeights) -> Result<(), ModelError> {
         self.check(weights.plan.stage, weights.step, &weights.exponents, &weights.plan)
     }
-    /// Round and add a microbatch's gradient, whose values the caller found finite.
-    pub(crate) fn accumulate(&mut self, gradients: &[Vec<f32>], sign: Sign) -> Result<(), ModelError> {
-        let microbatches = match sign {
-            Sign::Add => self.microbatches.checked_add(1).ok_or_else(too_many)?,
+    /// Microbatches in the sum after one is put in or taken out.
+    pub(crate) fn next_count(&self, sign: Sign) -> Result<u32, ModelError> {
+        match sign {
+            Sign::Add => self.microbatches.checked_add(1).ok_or_else(too_many),
             Sign::Subtract => self.microbatches.checked_sub(1).ok_or_else(|| ModelError::Count {
                 expected: "at least one, to take one out".into(),
                 got: "none".into(),
-            })?,
-        };
-        for ((range, exponent), gradient) in self.offsets.iter().zip(self.exponents.iter()).zip(gradients) {
-            let sum = &mut self.values[range.clone()];
-            match sign {
-                Sign::Add => grid::quantise_add(gradient, *exponent, sum)?,
-                Sign::Subtract => grid::quantise_sub(gradient, *exponent, sum)?,
-            }
+            }),
         }
+    }
+    pub(crate) fn set_microbatches(&mut self, microbatches: u32) {
         self.microbatches = microbatches;
+    }
+    /// Round the gradient of tensor `index` and add or subtract it. On an error nothing changed.
+    pub(crate) fn put(&mut self, index: usize, gradient: &[f32], sign: Sign) -> Result<(), ArithError> {
+        quantise(gradient, self.exponents[index], &mut self.values[self.offsets[index].clone()], sign)
+    }
+    /// [`GradSum::put`] where only `rows` of a table have a gradient: `[rows, width]`, and zero elsewhere.
+    pub(crate) fn put_rows(
+        &mut self,
+        index: usize,
+        rows: &[u32],
+        gradient: &[f32],
+        sign: Sign,
+    ) -> Result<(), ArithError> {
+        let (exponent, table) = (self.exponents[index], &mut self.values[self.offsets[index].clone()]);
+        let width = gradient.len() / rows.len().max(1);
+        let at = |row: u32| row as usize * width..(row as usize + 1) * width;
+        for (done, (&row, values)) in rows.iter().zip(gradient.chunks_exact(width.max(1))).enumerate() {
+            let Err(error) = quantise(values, exponent, &mut table[at(row)], sign) else { continue };
+            for (&row, values) in rows[..done].iter().zip(gradient.chunks_exact(width)) {
+                quantise(values, exponent, &mut table[at(row)], sign.opposite())?;
+            }
+            return Err(error);
+        }
         Ok(())
     }
 
@@ -312,12 +340,19 @@ impl GradPart {
 
 /// The exponent of the next step for a tensor with this sum, see the module.
 pub(crate) fn next_exponent(exponent: i32, sum: &[i64]) -> i32 {
-    let greatest = sum.iter().map(|value| value.unsigned_abs()).max().unwrap_or(0);
+    let greatest = grid::greatest(sum);
     if greatest == 0 {
         return exponent;
     }
     let bits = (u64::BITS - greatest.leading_zeros()) as i32;
     (exponent + bits + HEADROOM_BITS - 31).clamp(EXPONENT_RANGE.0, EXPONENT_RANGE.1)
+}
+
+fn quantise(gradient: &[f32], exponent: i32, sum: &mut [i64], sign: Sign) -> Result<(), ArithError> {
+    match sign {
+        Sign::Add => grid::quantise_add(gradient, exponent, sum),
+        Sign::Subtract => grid::quantise_sub(gradient, exponent, sum),
+    }
 }
 
 fn too_many() -> ModelError {

@@ -1,17 +1,21 @@
 //! Compute one sub-layer, attention or MLP, forward and backward, in canonical arithmetic.
 //!
-//! A sub-layer maps `x` `[rows, d]` to `x + f(RmsNorm(x))`. The forward pass leaves a tape of what the
-//! backward pass needs; stages keep only their input and make the tape again (recomputation). Linear
-//! weights are `[out, in]`, so `y = x W^T`. Weight gradients are SET, never added: each microbatch's
-//! gradient is computed from zero.
+//! A sub-layer maps `x` `[rows, d]` to `x + f(RmsNorm(x))`. The forward pass writes a tape of what the backward
+//! pass needs and what is dear to make again, see [`crate::memory`]; the backward pass uses the tape up. Linear
+//! weights are `[out, in]`, so `y = x W^T`. Weight gradients are SET, never added: each microbatch's gradient is
+//! computed from zero, one tensor at a time, and handed to a [`Sink`] before the next is made.
+//!
+//! Nothing here allocates: tapes and scratch are lent by the caller.
 
 use crate::{
     error::ModelError,
-    plan::{SubLayer, SubLayerKind},
+    memory::{Dims, Room},
+    plan::SubLayerKind,
+    sink::Sink,
     spec::ModelSpec,
-    stage::Workspace,
+    workspace::Tables,
 };
-use tessera_arith::{ArithError, Mat, MatMut, Store, attention, elementwise, gemm, norm, rope, swiglu};
+use tessera_arith::{ArithError, Mat, MatMut, Store, attention, gemm, norm, rope, swiglu};
 
 /// `y (+)= x W^T` with `x` `[rows, inner]`, `w` `[outer, inner]`, `y` `[rows, outer]`.
 pub(crate) fn linear(
@@ -37,48 +41,53 @@ pub(crate) fn linear_input_gradient(
     gemm(MatMut::new(dx, rows, inner)?, Mat::new(dy, rows, outer)?, Mat::new(w, outer, inner)?, store)
 }
 
-/// `dw = dy^T x` with `dy` `[rows, outer]`, `x` `[rows, inner]`, `dw` `[outer, inner]`.
+/// `dw (+)= dy^T x` with `dy` `[rows, outer]`, `x` `[rows, inner]`, `dw` `[outer, inner]`.
 pub(crate) fn linear_weight_gradient(
     dy: &[f32],
     x: &[f32],
     inner: usize,
     dw: &mut [f32],
+    store: Store,
 ) -> Result<(), ArithError> {
     let (rows, outer) = (x.len() / inner, dw.len() / inner);
-    gemm(
-        MatMut::new(dw, outer, inner)?,
-        Mat::new(dy, rows, outer)?.t(),
-        Mat::new(x, rows, inner)?,
-        Store::Set,
-    )
+    gemm(MatMut::new(dw, outer, inner)?, Mat::new(dy, rows, outer)?.t(), Mat::new(x, rows, inner)?, store)
 }
 
-/// What the backward pass of a sub-layer needs from its forward pass.
-pub(crate) enum Tape {
-    Attention(AttentionTape),
-    Mlp(MlpTape),
+/// What the backward pass of a sub-layer needs from its forward pass, besides its input.
+pub(crate) enum Tape<'a> {
+    Attention(AttentionTape<'a>),
+    Mlp(MlpTape<'a>),
 }
 
-pub(crate) struct AttentionTape {
-    normed: Vec<f32>,
-    inv_rms: Vec<f32>,
-    /// Queries and keys before their norm; empty without QK-norm.
-    q_raw: Vec<f32>,
-    k_raw: Vec<f32>,
-    q_inv_rms: Vec<f32>,
-    k_inv_rms: Vec<f32>,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    mixed: Vec<f32>,
+pub(crate) struct AttentionTape<'a> {
+    /// Queries `[rows, d]` and keys `[rows, kv_width]`: rotated, or with QK-norm as they were before the norm.
+    q: &'a mut [f32],
+    k: &'a mut [f32],
+    v: &'a mut [f32],
+    /// Attention's output `[rows, d]`.
+    mixed: &'a mut [f32],
 }
 
-pub(crate) struct MlpTape {
-    normed: Vec<f32>,
-    inv_rms: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
-    inner: Vec<f32>,
+pub(crate) struct MlpTape<'a> {
+    gate: &'a mut [f32],
+    up: &'a mut [f32],
+}
+
+impl<'a> Tape<'a> {
+    /// Take the tape's memory from `room`: [`Dims::tape`] values.
+    pub(crate) fn take(kind: SubLayerKind, dims: &Dims, room: &mut Room<'a>) -> Self {
+        match kind {
+            SubLayerKind::Attention => {
+                let (stream, width) = (dims.stream(), dims.rows * dims.kv);
+                let (q, k, v) = (room.take(stream), room.take(width), room.take(width));
+                Self::Attention(AttentionTape { q, k, v, mixed: room.take(stream) })
+            }
+            SubLayerKind::Mlp => {
+                let width = dims.rows * dims.ff;
+                Self::Mlp(MlpTape { gate: room.take(width), up: room.take(width) })
+            }
+        }
+    }
 }
 
 /// Keys and values of one attention sub-layer for the positions seen so far, `[positions, kv_width]` each.
@@ -88,219 +97,274 @@ pub(crate) struct CachedHeads {
     pub(crate) values: Vec<f32>,
 }
 
-/// Weights of one sub-layer, in the order of its plan.
+/// Weights of one sub-layer, in the order of its plan, and the sizes of what it computes on.
 pub(crate) struct Layer<'a> {
     pub(crate) model: &'a ModelSpec,
-    pub(crate) sub_layer: SubLayer,
+    pub(crate) dims: Dims,
     pub(crate) weights: &'a [Vec<f32>],
 }
 
-/// Normalised, rotated queries and keys, and values.
-struct Projected {
-    tape: AttentionTape,
+/// Queries and keys as attention reads them: normed, with QK-norm, and rotated.
+struct Heads<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
 }
 
 impl Layer<'_> {
-    fn d(&self) -> usize {
-        self.model.d_model as usize
+    fn epsilon(&self) -> f32 {
+        self.model.norm_eps.f32()
     }
 
-    fn normed(&self, x: &[f32]) -> Result<(Vec<f32>, Vec<f32>), ArithError> {
-        let (mut normed, mut inv_rms) = (vec![0.0; x.len()], vec![0.0; x.len() / self.d()]);
-        norm::rms_forward(x, &self.weights[0], self.model.norm_eps.f32(), &mut normed, &mut inv_rms)?;
-        Ok((normed, inv_rms))
+    fn shape(&self) -> attention::Shape {
+        let Dims { rows, heads, kv_heads, head_dim, .. } = self.dims;
+        let seq = self.model.seq_len as usize;
+        attention::Shape { batch: rows / seq, seq, heads, kv_heads, head_dim }
     }
 
-    /// `x` becomes the sub-layer's output; the tape is for [`Layer::backward`].
-    pub(crate) fn forward(&self, x: &mut [f32], workspace: &Workspace) -> Result<Tape, ModelError> {
-        match self.sub_layer.kind {
-            SubLayerKind::Attention => {
-                let seq = self.model.seq_len as usize;
-                let rows = x.len() / self.d();
-                let positions = workspace.positions(rows);
-                let Projected { mut tape } = self.project(x, positions, workspace)?;
-                let shape = self.shape(rows / seq);
-                attention::forward(shape, &tape.q, &tape.k, &tape.v, &mut tape.mixed)?;
-                linear(&tape.mixed, &self.weights[4], self.d(), x, Store::Add)?;
-                Ok(Tape::Attention(tape))
+    /// Compute the tape from the input `x`; with `finish`, `x` then becomes the sub-layer's output. `room` has
+    /// [`Dims::forward`] values.
+    pub(crate) fn forward(
+        &self,
+        x: &mut [f32],
+        tape: Tape,
+        finish: bool,
+        tables: &Tables,
+        room: Room,
+    ) -> Result<(), ArithError> {
+        match tape {
+            Tape::Attention(AttentionTape { q, k, v, mixed }) => {
+                let positions = tables.positions(self.dims.rows);
+                let heads = self.project(x, positions, q, k, v, tables, room)?;
+                attention::forward(self.shape(), heads.q, heads.k, v, mixed)?;
+                if finish {
+                    linear(mixed, &self.weights[4], self.dims.d, x, Store::Add)?;
+                }
+                Ok(())
             }
-            SubLayerKind::Mlp => Ok(Tape::Mlp(self.mlp_forward(x)?)),
+            Tape::Mlp(tape) => self.mlp_forward(x, tape, finish, room),
         }
     }
 
-    /// The same for new positions of one sequence whose earlier positions are in `cache`, which grows.
+    /// [`Layer::forward`] for new positions of one sequence whose earlier positions are in `cache`, which grows.
     /// `positions` are those of the rows of `x`.
     pub(crate) fn decode(
         &self,
         x: &mut [f32],
         positions: &[u32],
         cache: &mut CachedHeads,
-        workspace: &Workspace,
-    ) -> Result<(), ModelError> {
-        if self.sub_layer.kind == SubLayerKind::Mlp {
-            self.mlp_forward(x)?;
-            return Ok(());
-        }
-        let Projected { mut tape } = self.project(x, positions, workspace)?;
-        cache.keys.extend_from_slice(&tape.k);
-        cache.values.extend_from_slice(&tape.v);
-        let (heads, kv_heads) = (self.model.heads as usize, self.model.kv_heads as usize);
-        let (d, width) = (self.d(), self.model.kv_width());
+        tape: Tape,
+        tables: &Tables,
+        room: Room,
+    ) -> Result<(), ArithError> {
+        let AttentionTape { q, k, v, mixed } = match tape {
+            Tape::Attention(tape) => tape,
+            Tape::Mlp(tape) => return self.mlp_forward(x, tape, true, room),
+        };
+        let Heads { q, k } = self.project(x, positions, q, k, v, tables, room)?;
+        cache.keys.extend_from_slice(k);
+        cache.values.extend_from_slice(v);
+        let Dims { d, kv, heads, kv_heads, head_dim, .. } = self.dims;
         for (row, position) in positions.iter().enumerate() {
-            let seen = (*position as usize + 1) * width;
+            let seen = (*position as usize + 1) * kv;
             let (keys, values) = (&cache.keys[..seen], &cache.values[..seen]);
-            let (q, out) = (&tape.q[row * d..(row + 1) * d], &mut tape.mixed[row * d..(row + 1) * d]);
-            attention::decode(heads, kv_heads, self.model.head_dim(), q, keys, values, out)?;
+            let (q, out) = (&q[row * d..(row + 1) * d], &mut mixed[row * d..(row + 1) * d]);
+            attention::decode(heads, kv_heads, head_dim, q, keys, values, out)?;
         }
-        linear(&tape.mixed, &self.weights[4], d, x, Store::Add)?;
+        linear(mixed, &self.weights[4], d, x, Store::Add)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn project<'t>(
+        &self,
+        x: &[f32],
+        positions: &[u32],
+        q: &'t mut [f32],
+        k: &'t mut [f32],
+        v: &mut [f32],
+        tables: &Tables,
+        mut room: Room<'t>,
+    ) -> Result<Heads<'t>, ArithError> {
+        let d = self.dims.d;
+        let (normed, inv_rms) = (room.take(self.dims.stream()), room.take(self.dims.rows));
+        norm::rms_forward(x, &self.weights[0], self.epsilon(), normed, inv_rms)?;
+        linear(normed, &self.weights[1], d, q, Store::Set)?;
+        linear(normed, &self.weights[2], d, k, Store::Set)?;
+        linear(normed, &self.weights[3], d, v, Store::Set)?;
+        if !self.dims.qk_norm {
+            rope::rotate(q, self.dims.heads, positions, &tables.rope)?;
+            rope::rotate(k, self.dims.kv_heads, positions, &tables.rope)?;
+            return Ok(Heads { q, k });
+        }
+        // The normed input is no longer needed: the queries take its place.
+        let keys = room.take(k.len());
+        let inverses =
+            (room.take(self.dims.rows * self.dims.heads), room.take(self.dims.rows * self.dims.kv_heads));
+        self.norm_heads((q, k), (normed, keys), inverses, positions, tables)?;
+        Ok(Heads { q: normed, k: keys })
+    }
+
+    /// With QK-norm: sets `outs` to the normed and rotated queries and keys of `raws`.
+    fn norm_heads(
+        &self,
+        raws: (&[f32], &[f32]),
+        outs: (&mut [f32], &mut [f32]),
+        inverses: (&mut [f32], &mut [f32]),
+        positions: &[u32],
+        tables: &Tables,
+    ) -> Result<(), ArithError> {
+        norm::rms_forward(raws.0, &self.weights[5], self.epsilon(), outs.0, inverses.0)?;
+        norm::rms_forward(raws.1, &self.weights[6], self.epsilon(), outs.1, inverses.1)?;
+        rope::rotate(outs.0, self.dims.heads, positions, &tables.rope)?;
+        rope::rotate(outs.1, self.dims.kv_heads, positions, &tables.rope)
+    }
+
+    fn mlp_forward(
+        &self,
+        x: &mut [f32],
+        tape: MlpTape,
+        finish: bool,
+        mut room: Room,
+    ) -> Result<(), ArithError> {
+        let Dims { rows, d, ff, .. } = self.dims;
+        let MlpTape { gate, up } = tape;
+        let (normed, inv_rms) = (room.take(self.dims.stream()), room.take(rows));
+        norm::rms_forward(x, &self.weights[0], self.epsilon(), normed, inv_rms)?;
+        linear(normed, &self.weights[1], d, gate, Store::Set)?;
+        linear(normed, &self.weights[2], d, up, Store::Set)?;
+        if finish {
+            let inner = room.take(rows * ff);
+            swiglu::forward(gate, up, inner)?;
+            linear(inner, &self.weights[3], ff, x, Store::Add)?;
+        }
         Ok(())
     }
 
-    fn shape(&self, batch: usize) -> attention::Shape {
-        attention::Shape {
-            batch,
-            seq: self.model.seq_len as usize,
-            heads: self.model.heads as usize,
-            kv_heads: self.model.kv_heads as usize,
-            head_dim: self.model.head_dim(),
-        }
-    }
-
-    fn project(&self, x: &[f32], positions: &[u32], workspace: &Workspace) -> Result<Projected, ArithError> {
-        let (d, width, model) = (self.d(), self.model.kv_width(), self.model);
-        let rows = x.len() / d;
-        let (normed, inv_rms) = self.normed(x)?;
-        let mut q = vec![0.0; x.len()];
-        let mut k = vec![0.0; rows * width];
-        let mut v = vec![0.0; rows * width];
-        linear(&normed, &self.weights[1], d, &mut q, Store::Set)?;
-        linear(&normed, &self.weights[2], d, &mut k, Store::Set)?;
-        linear(&normed, &self.weights[3], d, &mut v, Store::Set)?;
-        let (mut q_raw, mut k_raw, mut q_inv_rms, mut k_inv_rms) = (vec![], vec![], vec![], vec![]);
-        if model.qk_norm {
-            let eps = model.norm_eps.f32();
-            (q_raw, k_raw) = (q.clone(), k.clone());
-            q_inv_rms = vec![0.0; q.len() / model.head_dim()];
-            k_inv_rms = vec![0.0; k.len() / model.head_dim()];
-            norm::rms_forward(&q_raw, &self.weights[5], eps, &mut q, &mut q_inv_rms)?;
-            norm::rms_forward(&k_raw, &self.weights[6], eps, &mut k, &mut k_inv_rms)?;
-        }
-        rope::rotate(&mut q, model.heads as usize, positions, &workspace.rope)?;
-        rope::rotate(&mut k, model.kv_heads as usize, positions, &workspace.rope)?;
-        let mixed = vec![0.0; x.len()];
-        let tape = AttentionTape { normed, inv_rms, q_raw, k_raw, q_inv_rms, k_inv_rms, q, k, v, mixed };
-        Ok(Projected { tape })
-    }
-
-    fn mlp_forward(&self, x: &mut [f32]) -> Result<MlpTape, ArithError> {
-        let (d, ff) = (self.d(), self.model.d_ff as usize);
-        let rows = x.len() / d;
-        let (normed, inv_rms) = self.normed(x)?;
-        let (mut gate, mut up, mut inner) =
-            (vec![0.0; rows * ff], vec![0.0; rows * ff], vec![0.0; rows * ff]);
-        linear(&normed, &self.weights[1], d, &mut gate, Store::Set)?;
-        linear(&normed, &self.weights[2], d, &mut up, Store::Set)?;
-        swiglu::forward(&gate, &up, &mut inner)?;
-        linear(&inner, &self.weights[3], ff, x, Store::Add)?;
-        Ok(MlpTape { normed, inv_rms, gate, up, inner })
-    }
-
-    /// `dy`, the gradient of the output, becomes the gradient of the input `x`; the gradients of the
-    /// weights are written to `gradients`, in the order of the plan, which must hold zeros for gains.
+    /// `dx`, the gradient of the output, becomes the gradient of the input `x`. The tape is used up. `gradient`
+    /// has room for the largest weight, `room` has [`Dims::backward`] values.
     pub(crate) fn backward(
         &self,
         x: &[f32],
         tape: Tape,
-        dy: &mut [f32],
-        gradients: &mut [Vec<f32>],
-        workspace: &Workspace,
+        dx: &mut [f32],
+        tables: &Tables,
+        sink: &mut Sink,
+        gradient: &mut [f32],
+        mut room: Room,
     ) -> Result<(), ModelError> {
-        let (dnormed, inv_rms) = match tape {
-            Tape::Attention(tape) => self.attention_backward(tape, dy, gradients, workspace)?,
-            Tape::Mlp(tape) => self.mlp_backward(tape, dy, gradients)?,
+        let inv_rms = room.take(self.dims.rows);
+        let dnormed = match tape {
+            Tape::Attention(tape) => {
+                self.attention_backward(x, tape, dx, inv_rms, tables, sink, gradient, room)?
+            }
+            Tape::Mlp(tape) => self.mlp_backward(x, tape, dx, inv_rms, sink, gradient, room)?,
         };
-        norm::rms_backward(x, &self.weights[0], &inv_rms, &dnormed, dy, &mut gradients[0], Store::Add)?;
-        Ok(())
+        let dgain = &mut gradient[..self.dims.d];
+        dgain.fill(0.0);
+        norm::rms_backward(x, &self.weights[0], inv_rms, dnormed, dx, dgain, Store::Add)?;
+        sink.take(0, dgain)
     }
 
-    fn attention_backward(
+    /// Makes the gradient of weight `index` and hands it over.
+    fn weight(
         &self,
+        index: usize,
+        dy: &[f32],
+        x: &[f32],
+        inner: usize,
+        sink: &mut Sink,
+        gradient: &mut [f32],
+    ) -> Result<(), ModelError> {
+        let gradient = &mut gradient[..self.weights[index].len()];
+        linear_weight_gradient(dy, x, inner, gradient, Store::Set)?;
+        sink.take(index, gradient)
+    }
+
+    /// Returns the gradient of the normed input; `inv_rms` is filled.
+    #[allow(clippy::too_many_arguments)]
+    fn attention_backward<'t>(
+        &self,
+        x: &[f32],
         tape: AttentionTape,
         dy: &[f32],
-        gradients: &mut [Vec<f32>],
-        workspace: &Workspace,
-    ) -> Result<(Vec<f32>, Vec<f32>), ArithError> {
-        let (d, model) = (self.d(), self.model);
-        let rows = dy.len() / d;
-        let mut dmixed = vec![0.0; dy.len()];
-        linear_input_gradient(dy, &self.weights[4], d, &mut dmixed, Store::Set)?;
-        linear_weight_gradient(dy, &tape.mixed, d, &mut gradients[4])?;
-        let (mut dq, mut dk, mut dv) =
-            (vec![0.0; dy.len()], vec![0.0; tape.k.len()], vec![0.0; tape.v.len()]);
-        let shape = self.shape(rows / model.seq_len as usize);
-        attention::backward(shape, &tape.q, &tape.k, &tape.v, &dmixed, &mut dq, &mut dk, &mut dv)?;
-        let positions = workspace.positions(rows);
-        rope::rotate_back(&mut dq, model.heads as usize, positions, &workspace.rope)?;
-        rope::rotate_back(&mut dk, model.kv_heads as usize, positions, &workspace.rope)?;
-        if model.qk_norm {
-            let (rotated_dq, rotated_dk) = (dq.clone(), dk.clone());
-            let (q_gain, k_gain) = (&self.weights[5], &self.weights[6]);
-            norm::rms_backward(
-                &tape.q_raw,
-                q_gain,
-                &tape.q_inv_rms,
-                &rotated_dq,
-                &mut dq,
-                &mut gradients[5],
-                Store::Set,
-            )?;
-            norm::rms_backward(
-                &tape.k_raw,
-                k_gain,
-                &tape.k_inv_rms,
-                &rotated_dk,
-                &mut dk,
-                &mut gradients[6],
-                Store::Set,
-            )?;
-        }
-        // The mixed buffer's gradient is no longer needed: reuse it for the gradient of the normed input.
-        let mut dnormed = dmixed;
-        for (index, dout) in [(1, &dq), (2, &dk), (3, &dv)] {
-            linear_weight_gradient(dout, &tape.normed, d, &mut gradients[index])?;
+        inv_rms: &mut [f32],
+        tables: &Tables,
+        sink: &mut Sink,
+        gradient: &mut [f32],
+        mut room: Room<'t>,
+    ) -> Result<&'t [f32], ModelError> {
+        let Dims { rows, d, heads, kv_heads, qk_norm, .. } = self.dims;
+        let AttentionTape { q, k, v, mixed } = tape;
+        let positions = tables.positions(rows);
+        let dmixed = room.take(self.dims.stream());
+        let (dq, dk, dv) = (room.take(q.len()), room.take(k.len()), room.take(v.len()));
+        linear_input_gradient(dy, &self.weights[4], d, dmixed, Store::Set)?;
+        self.weight(4, dy, mixed, d, sink, gradient)?;
+        let (dq, dk): (&[f32], &[f32]) = if qk_norm {
+            let (turned_q, turned_k) = (room.take(q.len()), room.take(k.len()));
+            let (q_inverse, k_inverse) = (room.take(rows * heads), room.take(rows * kv_heads));
+            self.norm_heads((q, k), (turned_q, turned_k), (q_inverse, k_inverse), positions, tables)?;
+            attention::backward(self.shape(), turned_q, turned_k, v, dmixed, dq, dk, dv)?;
+            rope::rotate_back(dq, heads, positions, &tables.rope)?;
+            rope::rotate_back(dk, kv_heads, positions, &tables.rope)?;
+            // Attention is done with the normed queries and keys: the gradients before the norm take their place.
+            let sides =
+                [(5, &*q, &*q_inverse, &*dq, &mut *turned_q), (6, &*k, &*k_inverse, &*dk, &mut *turned_k)];
+            for (index, raw, inverse, dout, out) in sides {
+                let dgain = &mut gradient[..self.dims.head_dim];
+                dgain.fill(0.0);
+                norm::rms_backward(raw, &self.weights[index], inverse, dout, out, dgain, Store::Set)?;
+                sink.take(index, dgain)?;
+            }
+            (turned_q, turned_k)
+        } else {
+            attention::backward(self.shape(), q, k, v, dmixed, dq, dk, dv)?;
+            rope::rotate_back(dq, heads, positions, &tables.rope)?;
+            rope::rotate_back(dk, kv_heads, positions, &tables.rope)?;
+            (dq, dk)
+        };
+        // Attention's output has served: the normed input takes its place, and that of its gradient the normed
+        // input's gradient.
+        let (normed, dnormed) = (mixed, dmixed);
+        norm::rms_forward(x, &self.weights[0], self.epsilon(), normed, inv_rms)?;
+        for (index, dout) in [(1, dq), (2, dk), (3, &*dv)] {
+            self.weight(index, dout, normed, d, sink, gradient)?;
             let store = if index == 1 { Store::Set } else { Store::Add };
-            linear_input_gradient(dout, &self.weights[index], d, &mut dnormed, store)?;
+            linear_input_gradient(dout, &self.weights[index], d, dnormed, store)?;
         }
-        Ok((dnormed, tape.inv_rms))
+        Ok(dnormed)
     }
 
-    fn mlp_backward(
+    /// Returns the gradient of the normed input; `inv_rms` is filled.
+    #[allow(clippy::too_many_arguments)]
+    fn mlp_backward<'t>(
         &self,
+        x: &[f32],
         tape: MlpTape,
         dy: &[f32],
-        gradients: &mut [Vec<f32>],
-    ) -> Result<(Vec<f32>, Vec<f32>), ArithError> {
-        let (d, ff) = (self.d(), self.model.d_ff as usize);
-        let mut dinner = vec![0.0; tape.inner.len()];
-        linear_input_gradient(dy, &self.weights[3], ff, &mut dinner, Store::Set)?;
-        linear_weight_gradient(dy, &tape.inner, ff, &mut gradients[3])?;
-        let (mut dgate, mut dup) = (vec![0.0; dinner.len()], vec![0.0; dinner.len()]);
-        swiglu::backward(&tape.gate, &tape.up, &dinner, &mut dgate, &mut dup)?;
-        let mut dnormed = vec![0.0; dy.len()];
-        linear_weight_gradient(&dgate, &tape.normed, d, &mut gradients[1])?;
-        linear_weight_gradient(&dup, &tape.normed, d, &mut gradients[2])?;
-        linear_input_gradient(&dgate, &self.weights[1], d, &mut dnormed, Store::Set)?;
-        linear_input_gradient(&dup, &self.weights[2], d, &mut dnormed, Store::Add)?;
-        Ok((dnormed, tape.inv_rms))
+        inv_rms: &mut [f32],
+        sink: &mut Sink,
+        gradient: &mut [f32],
+        mut room: Room<'t>,
+    ) -> Result<&'t [f32], ModelError> {
+        let Dims { rows, d, ff, .. } = self.dims;
+        let MlpTape { gate, up } = tape;
+        let (inner, normed) = (room.take(rows * ff), room.take(self.dims.stream()));
+        linear_input_gradient(dy, &self.weights[3], ff, inner, Store::Set)?;
+        swiglu::backward_in_place(gate, up, inner)?;
+        self.weight(3, dy, inner, ff, sink, gradient)?;
+        let (dgate, dup) = (gate, up);
+        norm::rms_forward(x, &self.weights[0], self.epsilon(), normed, inv_rms)?;
+        self.weight(1, dgate, normed, d, sink, gradient)?;
+        self.weight(2, dup, normed, d, sink, gradient)?;
+        // The normed input has served: its gradient takes its place.
+        let dnormed = normed;
+        linear_input_gradient(dgate, &self.weights[1], d, dnormed, Store::Set)?;
+        linear_input_gradient(dup, &self.weights[2], d, dnormed, Store::Add)?;
+        Ok(dnormed)
     }
 }
 
 /// The mean of `values`, by the canonical sum.
 pub(crate) fn mean(values: &[f32]) -> f32 {
     tessera_arith::reduce::sum(values) / values.len() as f32
-}
-
-/// Scale `values` in place.
-pub(crate) fn scale(values: &mut [f32], factor: f32) {
-    elementwise::scale(values, factor);
 }

@@ -8,6 +8,8 @@
 //! - [`Dataset`], [`Tokenizer`]: a corpus committed by a Merkle root, and the microbatches drawn from it.
 //! - [`StageState`]: one stage in training. [`StageWeights`] (also named [`WeightsOnly`]) is what a past step is replayed and
 //!   audited with, [`KvCache`] what a completion grows.
+//! - [`Workspace`], [`Kept`]: the memory of a stage's computations, and what a unit keeps between its forward and
+//!   its backward pass.
 //! - [`GradSum`]: gradients summed as integers, so that no result depends on who computed what, or when.
 //! - [`central`]: the whole run in one process, the reference for every swarm.
 //!
@@ -22,6 +24,7 @@
 //!
 //! This crate knows no network, no peers and no ledger.
 
+mod backward;
 pub mod central;
 mod checkpoint;
 pub mod corpus;
@@ -33,15 +36,18 @@ mod gradient;
 mod gradient_check;
 mod initial;
 mod layer;
+mod memory;
 mod plan;
 mod preset;
 mod real;
 pub mod schedule;
+mod sink;
 mod spec;
 mod stage;
 mod state;
 mod tokenizer;
 mod validate;
+mod workspace;
 
 pub use data::{DataError, Dataset, Manifest, Microbatch};
 pub use error::ModelError;
@@ -53,11 +59,10 @@ pub use spec::{
     ArithmeticSpec, BatchSpec, DataSpec, EvaluationSpec, MAX_SPEC_TOML_BYTES, MAX_STAGES, ModelSpec,
     OptimizerKind, OptimizerSpec, RunSpec, Schedule, SpecError, WireCodec,
 };
-pub use stage::{
-    BackwardOut, KvCache, StageInput, StageTarget, StageWeights, StageWeights as WeightsOnly, Workspace,
-};
+pub use stage::{BackwardOut, KvCache, StageInput, StageTarget, StageWeights, StageWeights as WeightsOnly};
 pub use state::{StageState, StepReport};
 pub use tokenizer::{TextStream, Tokenizer, TokenizerError};
+pub use workspace::{Kept, Workspace};
 
 /// Version of the canonical arithmetic this program computes with (`tessera-arith`, canon v1).
 pub const ARITHMETIC_VERSION: u32 = 1;

@@ -1,21 +1,24 @@
-//! Run one stage of the decoder: forward, backward from the kept input, loss, and cached decode.
+//! Run one stage of the decoder forward: whole sequences, loss, and cached decode.
 //!
 //! [`StageWeights`] is all that these need: the weights at one step, with the gradient exponents of that
-//! step. [`StageState`](crate::StageState) adds the optimizer. Activations are `[sequences * seq_len,
-//! d_model]`, row-major, sequence after sequence. A call that fails changes no gradient sum and no cache.
+//! step. [`StageState`](crate::StageState) adds the optimizer; the backward pass has a module of its own.
+//! Activations are `[sequences * seq_len, d_model]`, row-major, sequence after sequence. A call that fails
+//! changes no gradient sum and no cache.
 //!
 //! Nothing here knows of wires or peers; the bytes of an activation are whatever the wire codec decoded.
 
 use crate::{
     error::ModelError,
-    gradient::{GradSum, INITIAL_EXPONENT, Sign},
+    gradient::INITIAL_EXPONENT,
     initial,
     layer::{self, CachedHeads, Layer, Tape},
-    plan::{StagePlan, SubLayerKind},
+    memory::{Dims, Plan, Room},
+    plan::{StagePlan, SubLayer, SubLayerKind},
     spec::RunSpec,
+    workspace::Workspace,
 };
 use std::{ops::Range, sync::Arc};
-use tessera_arith::{Store, embed, loss, norm, rope::RopeTable};
+use tessera_arith::{Store, elementwise, embed, loss, norm};
 
 /// What a stage computes on.
 #[derive(Clone, Copy, Debug)]
@@ -42,28 +45,6 @@ pub struct BackwardOut {
     pub dx: Option<Vec<f32>>,
     /// Mean loss in nats per token; only on the last stage.
     pub loss: Option<f32>,
-}
-
-/// Tables and scratch memory that calls on one thread share.
-pub struct Workspace {
-    pub(crate) rope: RopeTable,
-    positions: Vec<u32>,
-    gradients: Vec<Vec<f32>>,
-}
-
-impl Workspace {
-    /// A workspace for any stage of the run `spec`, which must be valid.
-    pub fn new(spec: &RunSpec) -> Result<Self, ModelError> {
-        let seq = spec.model.seq_len;
-        Ok(Self {
-            rope: RopeTable::new(seq as usize, spec.model.head_dim(), spec.model.rope_theta.get())?,
-            positions: (0..spec.batch.sequences).flat_map(|_| 0..seq).collect(),
-            gradients: Vec::new(),
-        })
-    }
-    pub(crate) fn positions(&self, rows: usize) -> &[u32] {
-        &self.positions[..rows]
-    }
 }
 
 /// The weights of one stage at one step: enough to compute, not to train on.
@@ -153,12 +134,20 @@ impl StageWeights {
     /// The stage's output for whole sequences: `[rows, d_model]`, or the logits `[rows, vocab]` on the last
     /// stage. At most one microbatch.
     pub fn forward(&self, input: StageInput, workspace: &mut Workspace) -> Result<Vec<f32>, ModelError> {
-        let mut x = self.enter(input)?;
-        self.check_rows(x.len(), false)?;
-        for (sub_layer, range) in self.sub_layers() {
-            self.layer(sub_layer, range).forward(&mut x, workspace)?;
+        let plan = self.memory(self.check_input(input, false)?);
+        let stream = plan.dims.stream();
+        let mut room = workspace.scratch.room(plan.forward());
+        let mut out = if self.plan.last { Vec::new() } else { vec![0.0; stream] };
+        let x = if self.plan.last { room.take(stream) } else { &mut out[..] };
+        self.enter(input, x)?;
+        for (at, sub_layer) in self.plan.sub_layers.iter().enumerate() {
+            let mut room = room.lend();
+            let tape = Tape::take(sub_layer.kind, &plan.dims, &mut room);
+            self.layer(at, plan.dims).forward(x, tape, true, &workspace.tables, room)?;
         }
-        let out = if self.plan.last { self.head(&x)?.logits } else { x };
+        if self.plan.last {
+            out = self.logits(x, room)?;
+        }
         self.finite("the output", &out)?;
         Ok(out)
     }
@@ -180,55 +169,6 @@ impl StageWeights {
         Ok(losses)
     }
 
-    /// Recompute the forward pass of one microbatch from its input and run backward.
-    ///
-    /// The gradient of the microbatch's mean loss is computed from zero, rounded to the step's grid, and
-    /// added to (or exactly taken from) the sum, if there is one.
-    pub fn backward(
-        &self,
-        input: StageInput,
-        target: StageTarget,
-        workspace: &mut Workspace,
-        accumulate: Option<(&mut GradSum, Sign)>,
-    ) -> Result<BackwardOut, ModelError> {
-        if let Some((sum, _)) = &accumulate {
-            sum.check_state(self)?;
-        }
-        let mut x = self.enter(input)?;
-        self.check_rows(x.len(), true)?;
-        let mut gradients = std::mem::take(&mut workspace.gradients);
-        gradients.resize_with(self.tensors.len(), Vec::new);
-        for (gradient, weights) in gradients.iter_mut().zip(&self.tensors) {
-            gradient.clear();
-            gradient.resize(weights.len(), 0.0);
-        }
-        let mut kept: Vec<(Vec<f32>, Tape)> = Vec::new();
-        for (sub_layer, range) in self.sub_layers() {
-            let before = x.clone();
-            let tape = self.layer(sub_layer, range).forward(&mut x, workspace)?;
-            kept.push((before, tape));
-        }
-        let (mut dx, loss) = self.backward_top(&x, target, &mut gradients)?;
-        for ((sub_layer, range), (before, tape)) in
-            self.sub_layers().into_iter().rev().zip(kept.into_iter().rev())
-        {
-            let layer = self.layer(sub_layer, range.clone());
-            layer.backward(&before, tape, &mut dx, &mut gradients[range], workspace)?;
-        }
-        if let StageInput::Tokens(tokens) = input {
-            embed::scatter_add(&mut gradients[0], self.d(), tokens, &dx)?;
-        }
-        self.finite("the input's gradient", &dx)?;
-        for gradient in &gradients {
-            self.finite("a weight's gradient", gradient)?;
-        }
-        if let Some((sum, sign)) = accumulate {
-            sum.accumulate(&gradients, sign)?;
-        }
-        workspace.gradients = gradients;
-        Ok(BackwardOut { dx: (!self.plan.first).then_some(dx), loss })
-    }
-
     /// Compute `n` new positions of one sequence whose earlier positions are in `cache`, which grows by `n`
     /// (a prompt at once, or one token). Returns `[n, d_model]`, or the logits `[n, vocab]` on the last
     /// stage: bit for bit the rows that [`StageWeights::forward`] computes for the same positions.
@@ -242,92 +182,93 @@ impl StageWeights {
         if cache.heads.len() != attentions {
             return Err(ModelError::WrongCache { expected: attentions, got: cache.heads.len() });
         }
-        let mut x = self.enter(rows)?;
-        let (count, held, limit) = (x.len() / self.d(), cache.positions, self.spec.model.seq_len as usize);
-        if x.is_empty() || !x.len().is_multiple_of(self.d()) {
+        let values = self.check_kind(rows)?;
+        let (count, held, limit) = (values / self.d(), cache.positions, self.spec.model.seq_len as usize);
+        if values == 0 || !values.is_multiple_of(self.d()) {
             return Err(self.size(
                 "the decode input",
                 format!("a positive multiple of {}", self.d()),
-                x.len(),
+                values,
             ));
         }
         if held + count > limit {
             return Err(ModelError::CacheFull { held, more: count, limit });
         }
-        let result = self.decode_rows(&mut x, cache, workspace);
-        match result {
-            Ok(()) => cache.positions = held + count,
+        let result = self.decode_rows(rows, count, cache, workspace);
+        match &result {
+            Ok(_) => cache.positions = held + count,
             Err(_) => cache.truncate(held, &self.spec),
         }
-        result?;
-        let out = if self.plan.last { self.head(&x)?.logits } else { x };
-        if let Err(error) = self.finite("the output", &out) {
-            cache.truncate(held, &self.spec);
-            return Err(error);
-        }
-        Ok(out)
+        result
     }
 
     fn decode_rows(
         &self,
-        x: &mut [f32],
+        input: StageInput,
+        count: usize,
         cache: &mut KvCache,
-        workspace: &Workspace,
-    ) -> Result<(), ModelError> {
+        workspace: &mut Workspace,
+    ) -> Result<Vec<f32>, ModelError> {
+        let plan = self.memory(count);
+        let stream = plan.dims.stream();
+        let mut room = workspace.scratch.room(plan.forward());
+        let mut out = if self.plan.last { Vec::new() } else { vec![0.0; stream] };
+        let x = if self.plan.last { room.take(stream) } else { &mut out[..] };
+        self.enter(input, x)?;
         let first = cache.positions as u32;
-        let positions: Vec<u32> = (first..first + (x.len() / self.d()) as u32).collect();
+        let positions: Vec<u32> = (first..first + count as u32).collect();
         let mut heads = cache.heads.iter_mut();
         let mut none = CachedHeads::default();
-        for (sub_layer, range) in self.sub_layers() {
-            let cached = match sub_layer {
-                at if self.plan.sub_layers[at].kind == SubLayerKind::Attention => heads.next(),
-                _ => None,
+        for (at, sub_layer) in self.plan.sub_layers.iter().enumerate() {
+            let cached = match sub_layer.kind {
+                SubLayerKind::Attention => heads.next(),
+                SubLayerKind::Mlp => None,
             };
             let cached = cached.unwrap_or(&mut none);
-            self.layer(sub_layer, range).decode(x, &positions, cached, workspace)?;
+            let mut room = room.lend();
+            let tape = Tape::take(sub_layer.kind, &plan.dims, &mut room);
+            self.layer(at, plan.dims).decode(x, &positions, cached, tape, &workspace.tables, room)?;
         }
-        Ok(())
+        if self.plan.last {
+            out = self.logits(x, room)?;
+        }
+        self.finite("the output", &out)?;
+        Ok(out)
     }
 
     fn d(&self) -> usize {
         self.spec.model.d_model as usize
     }
 
-    /// The stage's sub-layers: position in the plan and range of tensors.
-    fn sub_layers(&self) -> Vec<(usize, Range<usize>)> {
-        let mut at = usize::from(self.plan.first);
-        let attention = if self.spec.model.qk_norm { 7 } else { 5 };
-        let counts = self.plan.sub_layers.iter().map(|s| match s.kind {
-            SubLayerKind::Attention => attention,
+    /// The tensors of sub-layer `at` of the plan.
+    pub(crate) fn tensors_of(&self, at: usize) -> Range<usize> {
+        let count = |sub_layer: &SubLayer| match sub_layer.kind {
+            SubLayerKind::Attention if self.spec.model.qk_norm => 7,
+            SubLayerKind::Attention => 5,
             SubLayerKind::Mlp => 4,
-        });
-        counts
-            .enumerate()
-            .map(|(position, count)| {
-                at += count;
-                (position, at - count..at)
-            })
-            .collect()
+        };
+        let before: usize = self.plan.sub_layers[..at].iter().map(count).sum();
+        let start = usize::from(self.plan.first) + before;
+        start..start + count(&self.plan.sub_layers[at])
     }
 
-    fn layer(&self, position: usize, range: Range<usize>) -> Layer<'_> {
-        Layer {
-            model: &self.spec.model,
-            sub_layer: self.plan.sub_layers[position],
-            weights: &self.tensors[range],
-        }
+    /// Sub-layer `at` of the plan, to compute with sizes `dims`.
+    pub(crate) fn layer(&self, at: usize, dims: Dims) -> Layer<'_> {
+        Layer { model: &self.spec.model, dims, weights: &self.tensors[self.tensors_of(at)] }
     }
 
-    fn enter(&self, input: StageInput) -> Result<Vec<f32>, ModelError> {
+    /// The memory plan for so many rows.
+    pub(crate) fn memory(&self, rows: usize) -> Plan<'_> {
+        Plan::new(&self.plan, &self.spec.model, rows)
+    }
+
+    /// Check that the input is of the stage's kind and finite; returns how many values it becomes.
+    fn check_kind(&self, input: StageInput) -> Result<usize, ModelError> {
         match (input, self.plan.first) {
-            (StageInput::Tokens(tokens), true) => {
-                let mut x = vec![0.0; tokens.len() * self.d()];
-                embed::gather(&self.tensors[0], self.d(), tokens, &mut x)?;
-                Ok(x)
-            }
+            (StageInput::Tokens(tokens), true) => Ok(tokens.len() * self.d()),
             (StageInput::Hidden(x), false) => {
                 self.finite("the input", x)?;
-                Ok(x.to_vec())
+                Ok(x.len())
             }
             (StageInput::Tokens(_), false) => {
                 Err(self
@@ -337,6 +278,22 @@ impl StageWeights {
                 Err(self.wrong("got activations", "stage 0 takes the tokens of the microbatch"))
             }
         }
+    }
+
+    /// Check kind, values and size of the input; returns its rows.
+    pub(crate) fn check_input(&self, input: StageInput, whole: bool) -> Result<usize, ModelError> {
+        let values = self.check_kind(input)?;
+        self.check_rows(values, whole)?;
+        Ok(values / self.d())
+    }
+
+    /// Set `x` `[rows, d_model]` to the input, whose kind and size were checked.
+    pub(crate) fn enter(&self, input: StageInput, x: &mut [f32]) -> Result<(), ModelError> {
+        match input {
+            StageInput::Tokens(tokens) => embed::gather(&self.tensors[0], self.d(), tokens, x)?,
+            StageInput::Hidden(hidden) => x.copy_from_slice(hidden),
+        }
+        Ok(())
     }
 
     fn check_rows(&self, values: usize, whole: bool) -> Result<(), ModelError> {
@@ -358,69 +315,27 @@ impl StageWeights {
         Err(self.size("the input", expected, values))
     }
 
-    fn head(&self, x: &[f32]) -> Result<Head, ModelError> {
+    /// The logits `[rows, vocab]` of the last sub-layer's output `x`.
+    pub(crate) fn logits(&self, x: &[f32], mut room: Room) -> Result<Vec<f32>, ModelError> {
         let (gain, table) = (&self.tensors[self.tensors.len() - 2], &self.tensors[self.tensors.len() - 1]);
-        let (mut normed, mut inv_rms) = (vec![0.0; x.len()], vec![0.0; x.len() / self.d()]);
-        norm::rms_forward(x, gain, self.spec.model.norm_eps.f32(), &mut normed, &mut inv_rms)?;
-        let mut logits = vec![0.0; inv_rms.len() * self.spec.model.vocab as usize];
-        layer::linear(&normed, table, self.d(), &mut logits, Store::Set)?;
-        Ok(Head { normed, inv_rms, logits })
-    }
-
-    /// The gradient of the last sub-layer's output, and the mean loss where there is one.
-    fn backward_top(
-        &self,
-        x: &[f32],
-        target: StageTarget,
-        gradients: &mut [Vec<f32>],
-    ) -> Result<(Vec<f32>, Option<f32>), ModelError> {
-        let labels = match (target, self.plan.last) {
-            (StageTarget::Grad(dy), false) if dy.len() == x.len() => {
-                self.finite("the output's gradient", dy)?;
-                return Ok((dy.to_vec(), None));
-            }
-            (StageTarget::Grad(dy), false) => {
-                return Err(self.size("the output's gradient", x.len().to_string(), dy.len()));
-            }
-            (StageTarget::Labels(labels), true) => labels,
-            (StageTarget::Grad(_), true) => {
-                return Err(self.wrong("got a gradient", "the last stage starts from labels"));
-            }
-            (StageTarget::Labels(_), false) => {
-                return Err(self.wrong("got labels", "only the last stage takes labels; send it a gradient"));
-            }
-        };
-        let Head { normed, inv_rms, logits } = self.head(x)?;
-        let (mut losses, mut dlogits) = (vec![0.0; inv_rms.len()], vec![0.0; logits.len()]);
-        let scale = 1.0 / labels.len() as f32;
-        loss::cross_entropy(&logits, labels, &mut losses, Some(&mut dlogits), scale)?;
-        self.finite("the loss", &losses)?;
-        let (norm_at, head_at) = (gradients.len() - 2, gradients.len() - 1);
-        layer::linear_weight_gradient(&dlogits, &normed, self.d(), &mut gradients[head_at])?;
-        let mut dnormed = vec![0.0; x.len()];
-        layer::linear_input_gradient(&dlogits, &self.tensors[head_at], self.d(), &mut dnormed, Store::Set)?;
-        let mut dx = vec![0.0; x.len()];
-        let gain = &self.tensors[norm_at];
-        norm::rms_backward(x, gain, &inv_rms, &dnormed, &mut dx, &mut gradients[norm_at], Store::Set)?;
-        Ok((dx, Some(layer::mean(&losses))))
+        let rows = x.len() / self.d();
+        let (normed, inv_rms) = (room.take(x.len()), room.take(rows));
+        norm::rms_forward(x, gain, self.spec.model.norm_eps.f32(), normed, inv_rms)?;
+        let mut logits = vec![0.0; rows * self.spec.model.vocab as usize];
+        layer::linear(normed, table, self.d(), &mut logits, Store::Set)?;
+        Ok(logits)
     }
 
     pub(crate) fn finite(&self, what: &'static str, values: &[f32]) -> Result<(), ModelError> {
-        if values.iter().all(|value| value.is_finite()) {
+        if elementwise::finite(values) {
             return Ok(());
         }
         Err(ModelError::NotFinite { stage: self.plan.stage, what })
     }
-    fn wrong(&self, problem: &'static str, advice: &'static str) -> ModelError {
+    pub(crate) fn wrong(&self, problem: &'static str, advice: &'static str) -> ModelError {
         ModelError::WrongKind { stage: self.plan.stage, count: self.spec.stage_count(), problem, advice }
     }
-    fn size(&self, what: &'static str, expected: String, got: usize) -> ModelError {
+    pub(crate) fn size(&self, what: &'static str, expected: String, got: usize) -> ModelError {
         ModelError::Size { stage: self.plan.stage, what, expected, got }
     }
-}
-
-struct Head {
-    normed: Vec<f32>,
-    inv_rms: Vec<f32>,
-    logits: Vec<f32>,
 }

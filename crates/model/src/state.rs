@@ -14,14 +14,18 @@
 use crate::{
     error::ModelError,
     gradient::{GradSum, MAX_TENSORS, Sign, next_exponent},
-    layer,
     plan::{Role, TensorPlan},
     schedule::{self, Rates},
     spec::{OptimizerKind, RunSpec},
-    stage::{BackwardOut, KvCache, StageInput, StageTarget, StageWeights, Workspace},
+    stage::{BackwardOut, KvCache, StageInput, StageTarget, StageWeights},
+    workspace::{Kept, Workspace},
 };
 use std::sync::Arc;
-use tessera_arith::optim::{self, AdamW};
+use tessera_arith::{
+    ArithError, elementwise, grid,
+    optim::{self, AdamW},
+    reduce,
+};
 use tessera_canon::{Domain, Hash, List, digest, digest_parts, merkle_root, record};
 
 const TENSOR: Domain = Domain::new("tessera/tensor/v1");
@@ -115,6 +119,24 @@ impl StageState {
     ) -> Result<BackwardOut, ModelError> {
         self.weights.backward(input, target, workspace, Some((sum, Sign::Add)))
     }
+    /// See [`StageWeights::forward_keep`].
+    pub fn forward_keep(
+        &self,
+        input: StageInput,
+        workspace: &mut Workspace,
+    ) -> Result<(Vec<f32>, Kept), ModelError> {
+        self.weights.forward_keep(input, workspace)
+    }
+    /// See [`StageWeights::backward_kept`]; the microbatch's gradient is added to `sum`.
+    pub fn backward_kept(
+        &self,
+        kept: Kept,
+        target: StageTarget,
+        workspace: &mut Workspace,
+        sum: &mut GradSum,
+    ) -> Result<BackwardOut, ModelError> {
+        self.weights.backward_kept(kept, target, workspace, Some((sum, Sign::Add)))
+    }
     /// Take a microbatch out of `sum` exactly, by computing it again.
     pub fn unadd(
         &self,
@@ -149,29 +171,45 @@ impl StageState {
         }
         let spec = self.weights.spec.clone();
         let plan = self.weights.plan.clone();
-        let mut gradients: Vec<Vec<f32>> =
-            plan.tensors.iter().map(|tensor| vec![0.0; tensor.len()]).collect();
-        let scale = 1.0 / microbatches as f32;
-        for (index, gradient) in gradients.iter_mut().enumerate() {
-            tessera_arith::grid::dequantise(sum.tensor(index), sum.exponents()[index], scale, gradient)?;
+        let mean = 1.0 / microbatches as f32;
+        // One tensor's gradient exists at a time: once for the norm, and once more for its update.
+        let largest = |moved: bool| {
+            let tensors = plan.tensors.iter().filter(|tensor| !moved || moved_by_muon(&spec, tensor));
+            tensors.map(TensorPlan::len).max().unwrap_or(0)
+        };
+        let (mut gradient, mut direction) = (vec![0.0; largest(false)], vec![0.0; largest(true)]);
+        let mut total = 0.0;
+        for (index, tensor) in plan.tensors.iter().enumerate() {
+            let gradient = &mut gradient[..tensor.len()];
+            grid::dequantise(sum.tensor(index), sum.exponents()[index], mean, gradient)?;
+            total += reduce::sum_squares(gradient);
         }
-        let mut slices: Vec<&mut [f32]> = gradients.iter_mut().map(Vec::as_mut_slice).collect();
-        let gradient_norm = optim::clip(&mut slices, spec.optimizer.clip.f32())?;
+        // `optim::clip` with its tensors one after the other.
+        let gradient_norm = total.sqrt();
+        if !gradient_norm.is_finite() {
+            return Err(ArithError::NonFinite { operation: "clip", index: 0 }.into());
+        }
+        let limit = spec.optimizer.clip.f32();
+        let clip = (gradient_norm > limit).then(|| limit / gradient_norm);
 
         let rates = schedule::rates(&spec, self.weights.step);
         let optimizer = &spec.optimizer;
         let (beta1, beta2) = (optimizer.beta1.f32(), optimizer.beta2.f32());
         self.powers = [self.powers[0] * beta1, self.powers[1] * beta2];
         for (index, tensor) in plan.tensors.iter().enumerate() {
-            let (weight, gradient) = (&mut self.weights.tensors[index], &mut gradients[index]);
+            let (weight, gradient) = (&mut self.weights.tensors[index], &mut gradient[..tensor.len()]);
+            grid::dequantise(sum.tensor(index), sum.exponents()[index], mean, gradient)?;
+            if let Some(factor) = clip {
+                elementwise::scale(gradient, factor);
+            }
             let decay = if tensor.role == Role::Gain { 0.0 } else { optimizer.weight_decay.f32() };
             if moved_by_muon(&spec, tensor) {
-                let mut direction = vec![0.0; gradient.len()];
+                let direction = &mut direction[..gradient.len()];
                 let momentum = optimizer.momentum.f32();
-                optim::momentum(&mut self.first[index], gradient, momentum, true, &mut direction)?;
-                optim::newton_schulz(&mut direction, tensor.rows, tensor.cols, NEWTON_SCHULZ_STEPS)?;
-                layer::scale(&mut direction, 0.2 * (tensor.rows.max(tensor.cols) as f32).sqrt());
-                optim::descend(weight, &direction, rates.hidden, decay)?;
+                optim::momentum(&mut self.first[index], gradient, momentum, true, direction)?;
+                optim::newton_schulz(direction, tensor.rows, tensor.cols, NEWTON_SCHULZ_STEPS)?;
+                elementwise::scale(direction, 0.2 * (tensor.rows.max(tensor.cols) as f32).sqrt());
+                optim::descend(weight, direction, rates.hidden, decay)?;
             } else {
                 let hidden = matches!(tensor.role, Role::Hidden | Role::ResidualOutput);
                 let step = AdamW {

@@ -1,9 +1,11 @@
 //! Do the arithmetic of a seat: the jobs a [`Trainer`](crate::Trainer) orders, one after the other.
 //!
 //! The worker owns the stage's state, its gradient sum and its store. It knows no peers. It is synchronous and
-//! deterministic, so a simulator runs it inline and a node runs it on a thread of its own.
+//! deterministic, so a simulator runs it inline and a node runs it on a thread of its own. Between a unit's
+//! forward and backward job it holds the unit's tape where its budget of memory allows; results are the same
+//! bits with and without.
 
-use crate::{Saved, Shape, StateStore, StoreError, UnitSet};
+use crate::{DEFAULT_TAPE_BYTES, Saved, Shape, StateStore, StoreError, UnitSet, tapes::Tapes};
 use std::sync::Arc;
 use tessera_canon::{Hash, digest_bytes};
 use tessera_model::{
@@ -156,6 +158,7 @@ pub struct Worker {
     earlier: Option<(u64, StageWeights)>,
     sum: GradSum,
     workspace: Workspace,
+    tapes: Tapes,
     unsaved: Option<Saved>,
 }
 
@@ -178,9 +181,22 @@ impl Worker {
             progress: 0,
             earlier: None,
             workspace: Workspace::new(&spec)?,
+            tapes: Tapes::new(DEFAULT_TAPE_BYTES),
             unsaved: None,
             spec,
         })
+    }
+
+    /// Hold at most `bytes` of tapes, instead of [`DEFAULT_TAPE_BYTES`]. With fewer than one unit's, every backward
+    /// job runs forward again. One more tape's memory is needed to do so.
+    pub fn set_tape_budget(&mut self, bytes: usize) {
+        self.tapes.set_budget(bytes, &mut self.workspace);
+        self.workspace.release();
+    }
+
+    /// Bytes of tapes held now.
+    pub fn tape_bytes(&self) -> usize {
+        self.tapes.bytes()
     }
 
     /// The state as it stands, for serving and inspection.
@@ -198,15 +214,8 @@ impl Worker {
         match job {
             Job::Load => self.load(),
             Job::Forward { step, unit, input } => {
-                let input = self.input(step, unit, input)?;
-                self.fetch_version(step)?;
-                let weights = weights_at(&self.state, &self.earlier, self.progress, step)?;
-                let y = weights.forward(input.as_stage_input(), &mut self.workspace)?;
-                Ok(JobResult::Forwarded {
-                    step,
-                    unit,
-                    tensor: Tensor::from_f32(&y, self.shape.rows, self.shape.width)?,
-                })
+                let tensor = self.forward(step, unit, input)?;
+                Ok(JobResult::Forwarded { step, unit, tensor })
             }
             Job::Backward { step, unit, input, output_gradient, accumulate } => {
                 let (tensor, loss) = self.backward(step, unit, input, output_gradient, accumulate)?;
@@ -238,6 +247,7 @@ impl Worker {
         let mut records = Vec::new();
         if let Some(saved) = self.store.load(None)? {
             self.state = StageState::from_bytes(&self.spec, self.stage, &saved.state)?;
+            self.tapes.clear(&mut self.workspace);
             self.progress = saved.progress;
             records = saved.records;
         }
@@ -291,6 +301,26 @@ impl Worker {
         })
     }
 
+    fn forward(&mut self, step: u64, unit: u32, input: Option<Tensor>) -> Result<Tensor, WorkerError> {
+        let input = self.input(step, unit, input)?;
+        self.fetch_version(step)?;
+        let weights = weights_at(&self.state, &self.earlier, self.progress, step)?;
+        // A unit of an earlier step rarely comes back here, and a probe never does.
+        let comes_back = step == self.progress && self.shape.trains(step) && !self.shape.is_probe(unit);
+        let keep = comes_back && {
+            self.tapes.drop_unit(unit, &mut self.workspace);
+            self.tapes.make_room(weights.tape_bytes(), &mut self.workspace)
+        };
+        let y = if keep {
+            let (y, kept) = weights.forward_keep(input.as_stage_input(), &mut self.workspace)?;
+            self.tapes.put(unit, kept, &mut self.workspace);
+            y
+        } else {
+            weights.forward(input.as_stage_input(), &mut self.workspace)?
+        };
+        Ok(Tensor::from_f32(&y, self.shape.rows, self.shape.width)?)
+    }
+
     fn backward(
         &mut self,
         step: u64,
@@ -307,8 +337,11 @@ impl Worker {
         self.fetch_version(step)?;
         let weights = weights_at(&self.state, &self.earlier, self.progress, step)?;
         let sum = accumulate.then_some((&mut self.sum, Sign::Add));
-        let out =
-            weights.backward(input.as_stage_input(), target.as_stage_target(), &mut self.workspace, sum)?;
+        let (input, target) = (input.as_stage_input(), target.as_stage_target());
+        let out = match self.tapes.take(step, unit, input) {
+            Some(kept) => weights.backward_kept(kept, target, &mut self.workspace, sum)?,
+            None => weights.backward(input, target, &mut self.workspace, sum)?,
+        };
         let tensor = match out.dx {
             Some(dx) => Some(Tensor::from_f32(&dx, self.shape.rows, self.shape.width)?),
             None => None,
@@ -360,6 +393,7 @@ impl Worker {
         } else {
             self.earlier = Some((step, self.state.snapshot()));
         }
+        self.tapes.clear(&mut self.workspace);
         self.progress = step + 1;
         self.sum = GradSum::zero(self.state.weights());
         let mut records = keep;
@@ -416,6 +450,7 @@ impl Worker {
         }
         self.store.save(&Saved { progress, state: bytes, records })?;
         self.sum = GradSum::zero(state.weights());
+        self.tapes.clear(&mut self.workspace);
         self.state = state;
         self.progress = progress;
         self.earlier = None;
