@@ -50,6 +50,7 @@ pub mod referee;
 pub mod rope;
 pub mod scalar;
 pub mod swiglu;
+pub mod trace;
 
 pub use error::ArithError;
 pub use gemm::{Mat, MatMut, Store, gemm};
