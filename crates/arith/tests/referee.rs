@@ -60,11 +60,10 @@ fn hard_values() -> Vec<u32> {
 }
 
 fn check(function: Function, operands: [u32; 3]) {
+    let (software, hardware) = (function.software(operands), function.hardware(operands));
     assert!(
-        function.agree(operands),
-        "{function:?} {operands:08x?}: referee {:08x}, processor {:08x}",
-        function.software(operands),
-        function.hardware(operands)
+        referee::same(software, hardware),
+        "{function:?} {operands:08x?}: referee {software:08x}, processor {hardware:08x}"
     );
 }
 

@@ -42,11 +42,6 @@ impl Function {
         };
         result.to_bits()
     }
-
-    /// Whether both agree.
-    pub(crate) fn agree(self, operands: [u32; 3]) -> bool {
-        referee::same(self.software(operands), self.hardware(operands))
-    }
 }
 
 /// A distribution of operands.

@@ -50,9 +50,10 @@ pub fn grid_steps(g: u32, exponent: i32) -> i64 {
         let (m, e) = unpack(g);
         let shift = i64::from(e) - i64::from(exponent);
         match u32::try_from(shift) {
-            // Any non-zero m is beyond the limit from 2^31 on.
+            // Any m but 0 is beyond the limit from 2^31 on.
             Ok(up) => (m << up.min(32)).min(MAX_STEPS as u128) as i64,
-            Err(_) => (shift_nearest(m, shift.unsigned_abs().min(100) as u32) as i64).min(MAX_STEPS),
+            // Below 2^24, so within the limit. From 2^26 on everything is less than half a step.
+            Err(_) => shift_nearest(m, shift.unsigned_abs().min(26) as u32) as i64,
         }
     };
     if g & SIGN == 0 { size } else { -size }

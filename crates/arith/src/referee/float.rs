@@ -46,7 +46,7 @@ pub(super) fn round(sign: u32, m: u128, e: i32) -> u32 {
     let spacing = (leading - 23).max(MIN_EXPONENT);
     let n = if spacing >= e { shift_nearest(m, (spacing - e) as u32) } else { m << (e - spacing) };
     // At most 254 - 1 in the exponent field, plus 2^24: infinity when that carries.
-    sign | (((spacing - MIN_EXPONENT) as u32) << 23) + n as u32
+    sign | ((((spacing - MIN_EXPONENT) as u32) << 23) + n as u32)
 }
 
 /// Returns a * b + c, rounded once.
@@ -118,7 +118,7 @@ pub fn div(a: u32, b: u32) -> u32 {
     }
     let ((m_a, e_a), (m_b, e_b)) = (unpack(a), unpack(b));
     let dividend = m_a << 64;
-    let quotient = dividend / m_b | u128::from(dividend % m_b != 0);
+    let quotient = (dividend / m_b) | u128::from(dividend % m_b != 0);
     round(sign, quotient, e_a - e_b - 64)
 }
 

@@ -68,7 +68,7 @@ fn step_of(link: Link, [a, b]: [Value; 2], acc: Value) -> (Opcode, [Value; 3]) {
 /// The steps of one element.
 ///
 /// The element is either a *chain*, whose step n takes the result of step n - 1 (its accumulator) further,
-/// however long it is, or a *program* of at most a hundred steps or so. A chain is computed as it is walked;
+/// however long it is, or a *program* of at most 64 steps. A chain is computed as it is walked;
 /// nothing is kept.
 pub struct Trace<'t> {
     body: Body<'t>,

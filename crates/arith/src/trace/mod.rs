@@ -7,7 +7,7 @@
 //! 2. A long element is a *chain*: step n takes an accumulator further. Each posts [`Trace::accumulators`] at
 //!    evenly spaced points; between the last that agrees and the first that differs they post again, until one
 //!    step is left. Two rounds of 91 are enough for 8192 steps.
-//! 3. A short element is a *program* of at most a hundred steps or so: its steps are posted whole, and the first
+//! 3. A short element is a *program* of at most 64 steps: its steps are posted whole, and the first
 //!    whose results differ is the one.
 //! 4. The step is judged: [`Step::judge`] computes its result from its operands, with integers only.
 //! 5. An operand is a constant, an input (opened from its commitment), an earlier step (agreed), or an *inner*
@@ -43,9 +43,11 @@ mod element;
 mod machine;
 mod operation;
 mod step;
+mod tensor;
 mod tracer;
 
 pub use element::Trace;
-pub use operation::{Kind, Operation, Role, Tensor};
+pub use operation::Operation;
 pub use step::{Arithmetic, At, Opcode, Source, Step, Value};
+pub use tensor::{Kind, Role, Tensor};
 pub use tracer::{Data, Tracer};

@@ -2,8 +2,9 @@
 
 use super::{
     element::{Definition, Trace},
-    operation::{Kind, Operation, Role, Tensor},
+    operation::Operation,
     step::{Arithmetic, At, Source, Value},
+    tensor::{Kind, Role, Tensor},
 };
 use crate::{ArithError, error::length, referee};
 use std::{cell::RefCell, collections::BTreeMap};
@@ -41,7 +42,10 @@ impl Data<'_> {
 
     fn get(&self, index: usize) -> Option<u64> {
         // The payload of a NaN is outside the promise.
-        let number = |x: &f32| u64::from(if x.is_nan() { referee::NAN } else { x.to_bits() });
+        let number = |x: &f32| {
+            let bits = x.to_bits();
+            u64::from(if referee::is_nan(bits) { referee::NAN } else { bits })
+        };
         match self {
             Data::Numbers(x) => x.get(index).map(number),
             Data::Parts(parts) => {

@@ -77,6 +77,9 @@ pub(crate) enum Mood {
     Hostile,
     /// The same, with infinities and NaN.
     Poisoned,
+    /// Ordinary, but in attention the last key and value are infinite: rows that do not see them must not read them
+    /// where the formula does not, and must where it does.
+    LastKeyInfinite,
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
@@ -112,7 +115,7 @@ impl Random {
                 let bits = self.next();
                 let (sign, low) = ((bits >> 63 << 31) as u32, (bits >> 20) as u32);
                 match (mood, bits % 16) {
-                    (Mood::Ordinary, _) => self.near_one(3),
+                    (Mood::Ordinary | Mood::LastKeyInfinite, _) => self.near_one(3),
                     (_, 0) => f32::from_bits(sign),
                     (_, 1 | 2) => f32::from_bits(sign | low & 0x007f_ffff),
                     (_, 3) => f32::from_bits(sign | 0x7e80_0000 | low & 0x007f_ffff),
@@ -196,6 +199,9 @@ fn reductions(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {
     cases.push(one(Operation::SumSquares { len }, reduce::sum_squares(&x)));
     cases.push(one(Operation::Max { len }, reduce::max(&x)));
     cases.push(one(Operation::Dot { len }, reduce::dot(&x, &y).unwrap()).given("y", &y));
+    // The sign of a zero depends on the order of comparisons.
+    let zeros: Vec<f32> = (0..len).map(|_| random.pick(&[0.0, -0.0, -1.0])).collect();
+    cases.push(Case::new(Operation::Max { len }).given("x", &zeros).wrote("out", &[reduce::max(&zeros)]));
     let mut p = x.clone();
     scalar::softmax(&mut p);
     cases.push(Case::new(Operation::Softmax { len }).given("x", &x).wrote("out", &p));
@@ -206,7 +212,8 @@ fn functions(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {
     x.extend([0.0, -0.0, 1.0, 88.73, -87.4, -103.9, -104.1, 1000.0, -1000.0, f32::MIN_POSITIVE]);
     x.extend((0..60).map(|_| random.near_one(7) * 4.0));
     let len = x.len();
-    let functions: [(Operation, fn(&mut [f32])); 5] = [
+    type InPlace = fn(&mut [f32]);
+    let functions: [(Operation, InPlace); 5] = [
         (Operation::Exp { len }, scalar::exp_slice),
         (Operation::Log { len }, scalar::log_slice),
         (Operation::Sigmoid { len }, scalar::sigmoid_slice),
@@ -280,10 +287,19 @@ fn attentions(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {
         (1, 3, 1, 1, 300),
     ];
     let (batch, seq, heads, kv_heads, head_dim) = random.pick(&sizes);
-    let shape = attention::Shape { batch, seq, heads, kv_heads, head_dim };
+    attention(random, mood, attention::Shape { batch, seq, heads, kv_heads, head_dim }, cases);
+}
+
+/// Runs attention forward, backward, and decoding over all keys as one sequence.
+pub(crate) fn attention(random: &mut Random, mood: Mood, shape: attention::Shape, cases: &mut Vec<Case>) {
+    let attention::Shape { batch, seq, heads, kv_heads, head_dim } = shape;
     let (many, few) = (batch * seq * heads * head_dim, batch * seq * kv_heads * head_dim);
     let (q, dout) = (random.numbers(mood, many), random.numbers(mood, many));
-    let (k, v) = (random.numbers(mood, few), random.numbers(mood, few));
+    let (mut k, mut v) = (random.numbers(mood, few), random.numbers(mood, few));
+    if mood == Mood::LastKeyInfinite {
+        k[few - kv_heads * head_dim..].fill(f32::INFINITY);
+        v[few - kv_heads * head_dim..].fill(f32::NEG_INFINITY);
+    }
     let mut out = vec![0.0; many];
     attention::forward(shape, &q, &k, &v, &mut out).unwrap();
     let given = |operation| Case::new(operation).given("k", &k).given("v", &v);

@@ -43,10 +43,28 @@ fn inputs_that_do_not_fit_are_refused() {
     assert!(
         refused(Operation::Dequantise { len: 0, exponent: 128, scale: 1.0 }, &[]).contains("exponent is 128")
     );
+    let deep = Operation::NewtonSchulz { rows: 1, cols: 1, steps: 65 };
+    assert!(refused(deep, &[("m", Data::Numbers(&[1.0]))]).contains("steps is 65"));
     let odd = Operation::Rope { rows: 0, heads: 1, head_dim: 3, positions: 0, back: false };
     assert!(refused(odd, &[]).contains("head_dim is 3"));
     let decode = Operation::AttentionDecode { heads: 3, kv_heads: 2, head_dim: 1, keys: 1 };
     assert!(refused(decode, &[]).contains("kv_heads is 2"));
+}
+
+/// The deepest evaluation there is fits a thread's stack.
+#[test]
+fn sixty_four_newton_schulz_steps_are_traced() {
+    let m = [0.5f32, -0.25, 0.125, 1.0];
+    let mut out = m;
+    optim::newton_schulz(&mut out, 2, 2, 64).unwrap();
+    let operation = Operation::NewtonSchulz { rows: 2, cols: 2, steps: 64 };
+    let tracer = Tracer::new(operation, &[("m", Data::Numbers(&m))], Arithmetic::Native).unwrap();
+    let traced = std::thread::scope(|scope| {
+        let small = std::thread::Builder::new().stack_size(1 << 20);
+        let tracing = move || tracer.value(At { tensor: "out", index: 3 }).unwrap();
+        small.spawn_scoped(scope, tracing).unwrap().join().unwrap()
+    });
+    assert_eq!(traced, u64::from(out[3].to_bits()));
 }
 
 #[test]

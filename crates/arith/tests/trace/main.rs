@@ -9,7 +9,9 @@ mod interface;
 use cases::{Case, Mood, Owned, Random};
 use std::collections::BTreeSet;
 use tessera_arith::{
-    Isa, referee,
+    Isa,
+    attention::Shape,
+    referee,
     trace::{Arithmetic, At, Kind, Opcode, Role, Source, Step, Tracer},
     with_isa,
 };
@@ -40,6 +42,7 @@ fn input_bits(case: &Case, at: At) -> u64 {
 fn check_element(case: &Case, tracer: &Tracer, at: At) -> BTreeSet<At> {
     let name = case.operation.name();
     let trace = tracer.trace(at).unwrap();
+    assert!(trace.is_chain() || trace.len() <= 64, "{name} {at:?}: a program of {} steps", trace.len());
     let mut results: Vec<u64> = Vec::new();
     let mut inner = BTreeSet::new();
     let mut operand = |value: tessera_arith::trace::Value, results: &[u64]| match value.source {
@@ -97,6 +100,34 @@ fn traces_end_in_the_bits_the_operations_wrote() {
                 values.push(found);
             }
             assert_eq!(&values, reference.get_or_insert(values.clone()));
+        }
+    }
+}
+
+/// Attention has the most rules about which elements count: all outputs of a few small shapes.
+#[test]
+fn all_outputs_of_attention_are_traced() {
+    for (seed, mood) in
+        [(10, Mood::Ordinary), (11, Mood::Hostile), (12, Mood::Poisoned), (13, Mood::LastKeyInfinite)]
+    {
+        for (batch, seq, heads, kv_heads, head_dim) in [(2, 3, 4, 2, 2), (1, 66, 2, 1, 1), (1, 130, 1, 1, 1)]
+        {
+            let shape = Shape { batch, seq, heads, kv_heads, head_dim };
+            let mut all = Vec::new();
+            cases::attention(&mut Random(seed), mood, shape, &mut all);
+            for case in all {
+                let tracer = case.tracer(Arithmetic::Native);
+                for (tensor, written) in &case.outputs {
+                    for (index, written) in written.iter().enumerate() {
+                        let bits = tracer.value(At { tensor, index }).unwrap();
+                        assert!(
+                            same(&case, tensor, bits, *written),
+                            "{:?} {mood:?} {tensor}[{index}]: traced {bits:08x}, written {written:08x}",
+                            case.operation
+                        );
+                    }
+                }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{Definition, LANES, Link, Operation, Tracer, Value, ZERO, row::size};
 use crate::{
     attention::BACKWARD_ROWS,
     gemm::BLOCK,
-    trace::{operation::Heads, step::At},
+    trace::{step::At, tensor::Heads},
 };
 
 /// Where a row is.
@@ -88,9 +88,9 @@ impl Tracer<'_> {
         })
     }
 
-    /// An inner value of a pair; +0 if the row does not see the key.
+    /// An inner value of a pair.
     fn pair(&self, heads: Heads, tensor: &'static str, row: Row, key: usize) -> Value {
-        if key < heads.seen(row) { self.inner(tensor, heads.row_index(row) * heads.keys + key) } else { ZERO }
+        self.inner(tensor, heads.row_index(row) * heads.keys + key)
     }
 
     fn define_forward(&self, heads: Heads, at: At) -> Option<Definition<'_>> {
