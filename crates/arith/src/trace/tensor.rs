@@ -123,7 +123,15 @@ fn inner(name: &'static str, len: usize) -> Tensor {
 }
 
 impl Operation {
-    /// The tensors of the operation. Inputs are what [`super::Tracer::new`] wants; outputs and inner tensors
+    /// The tensors of the operation, by the names [`super::At`] takes; elements count in memory order.
+    ///
+    /// Inputs and outputs have the shapes their operation documents, without the gaps of strides in `out` of a
+    /// product. Of inner tensors, a *lane* is [rows, 16]; a *block* is its tensor with one more dimension, the
+    /// blocks of 256 terms; scores, probabilities and their gradients are [batch, heads, queries, keys];
+    /// `dk tile` and `dv tile` are [those of k, query heads that share the key head, tiles of 64 rows]; matrices
+    /// of Newton-Schulz have the steps first, and `x` one more than there are steps.
+    ///
+    /// Inputs are what [`super::Tracer::new`] wants; outputs and inner tensors
     /// are what it can trace.
     pub fn tensors(&self) -> Vec<Tensor> {
         use Operation::*;

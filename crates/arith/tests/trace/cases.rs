@@ -77,9 +77,11 @@ pub(crate) enum Mood {
     Hostile,
     /// The same, with infinities and NaN.
     Poisoned,
-    /// Ordinary, but in attention the last key and value are infinite: rows that do not see them must not read them
-    /// where the formula does not, and must where it does.
+    /// Ordinary, but in attention the last key and value are infinite. A zero probability times infinity shows which
+    /// keys a sum runs over.
     LastKeyInfinite,
+    /// Ordinary, but in attention the first query and its gradient are infinite: which rows a sum runs over.
+    FirstRowInfinite,
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014).
@@ -115,7 +117,7 @@ impl Random {
                 let bits = self.next();
                 let (sign, low) = ((bits >> 63 << 31) as u32, (bits >> 20) as u32);
                 match (mood, bits % 16) {
-                    (Mood::Ordinary | Mood::LastKeyInfinite, _) => self.near_one(3),
+                    (Mood::Ordinary | Mood::LastKeyInfinite | Mood::FirstRowInfinite, _) => self.near_one(3),
                     (_, 0) => f32::from_bits(sign),
                     (_, 1 | 2) => f32::from_bits(sign | low & 0x007f_ffff),
                     (_, 3) => f32::from_bits(sign | 0x7e80_0000 | low & 0x007f_ffff),
@@ -294,11 +296,15 @@ fn attentions(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {
 pub(crate) fn attention(random: &mut Random, mood: Mood, shape: attention::Shape, cases: &mut Vec<Case>) {
     let attention::Shape { batch, seq, heads, kv_heads, head_dim } = shape;
     let (many, few) = (batch * seq * heads * head_dim, batch * seq * kv_heads * head_dim);
-    let (q, dout) = (random.numbers(mood, many), random.numbers(mood, many));
+    let (mut q, mut dout) = (random.numbers(mood, many), random.numbers(mood, many));
     let (mut k, mut v) = (random.numbers(mood, few), random.numbers(mood, few));
     if mood == Mood::LastKeyInfinite {
         k[few - kv_heads * head_dim..].fill(f32::INFINITY);
         v[few - kv_heads * head_dim..].fill(f32::NEG_INFINITY);
+    }
+    if mood == Mood::FirstRowInfinite {
+        q[..heads * head_dim].fill(f32::INFINITY);
+        dout[..heads * head_dim].fill(f32::INFINITY);
     }
     let mut out = vec![0.0; many];
     attention::forward(shape, &q, &k, &v, &mut out).unwrap();

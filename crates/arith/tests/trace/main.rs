@@ -107,9 +107,9 @@ fn traces_end_in_the_bits_the_operations_wrote() {
 /// Attention has the most rules about which elements count: all outputs of a few small shapes.
 #[test]
 fn all_outputs_of_attention_are_traced() {
-    for (seed, mood) in
-        [(10, Mood::Ordinary), (11, Mood::Hostile), (12, Mood::Poisoned), (13, Mood::LastKeyInfinite)]
-    {
+    let moods =
+        [Mood::Ordinary, Mood::Hostile, Mood::Poisoned, Mood::LastKeyInfinite, Mood::FirstRowInfinite];
+    for (seed, mood) in (10..).zip(moods) {
         for (batch, seq, heads, kv_heads, head_dim) in [(2, 3, 4, 2, 2), (1, 66, 2, 1, 1), (1, 130, 1, 1, 1)]
         {
             let shape = Shape { batch, seq, heads, kv_heads, head_dim };
