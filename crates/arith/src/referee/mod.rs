@@ -12,7 +12,7 @@
 //! results with [`same`], for which all NaNs are one value.
 //!
 //! # Why it is correct
-//! A finite pattern is a sign and an integer m < 2^24 times 2^e, e >= -149 ([`float`](self) unpacks it).
+//! A finite pattern is a sign and an integer m < 2^24 times 2^e, e >= -149.
 //! Each operation forms its result as an exact integer, or an integer whose last bit stands for whatever was
 //! cut off (*sticky*), and rounds once.
 //!

@@ -21,8 +21,9 @@
 //! module, step for step.
 //!
 //! Which steps, operands and sources belong to an element depends on the operation's sizes and parameters, and on
-//! indices among its inputs (tokens, targets, positions); never on a number. With [`Arithmetic::Referee`] no
-//! floating-point instruction is used, so a validator of a ledger may evaluate a whole row itself.
+//! indices among its inputs (tokens, targets, positions); never on a number. So a validator of a ledger, which has no
+//! weights, knows every step from [`Tracer::blank`] and needs only the operands of the disputed one. With
+//! [`Arithmetic::Referee`] no floating-point instruction is used, and it may evaluate a whole row itself.
 //!
 //! ```
 //! use tessera_arith::trace::{Arithmetic, At, Data, Operation, Tracer};

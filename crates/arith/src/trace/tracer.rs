@@ -75,6 +75,8 @@ pub struct Tracer<'a> {
     inputs: BTreeMap<&'static str, Data<'a>>,
     tensors: Vec<Tensor>,
     kept: RefCell<BTreeMap<At, u64>>,
+    /// Numbers are not known: every one reads as 0.
+    blank: bool,
 }
 
 impl<'a> Tracer<'a> {
@@ -84,15 +86,41 @@ impl<'a> Tracer<'a> {
         inputs: &[(&'static str, Data<'a>)],
         arithmetic: Arithmetic,
     ) -> Result<Tracer<'a>, ArithError> {
+        Tracer::with(operation, inputs, arithmetic, false)
+    }
+
+    /// A tracer for whoever has none of the numbers, such as a validator of a ledger: only inputs that are
+    /// indices are needed. Steps have the right opcodes and sources, but the bits of inputs and inner values are
+    /// 0; put those that were opened in their place, and the claimed result, before [`super::Step::judge`].
+    pub fn blank(
+        operation: Operation,
+        indices: &[(&'static str, Data<'a>)],
+    ) -> Result<Tracer<'a>, ArithError> {
+        Tracer::with(operation, indices, Arithmetic::Referee, true)
+    }
+
+    fn with(
+        operation: Operation,
+        inputs: &[(&'static str, Data<'a>)],
+        arithmetic: Arithmetic,
+        blank: bool,
+    ) -> Result<Tracer<'a>, ArithError> {
         operation.check()?;
         let tensors = operation.tensors();
+        // Sizes count their tensors' elements without overflow, so the formulas' indices cannot overflow either.
+        if let Some(tensor) = tensors.iter().find(|tensor| tensor.len == usize::MAX) {
+            let (operation, argument) = (operation.name(), tensor.name);
+            let allowed = "numbers of elements that can be counted";
+            return Err(ArithError::Parameter { operation, argument, got: i64::MAX, allowed });
+        }
         let inputs: BTreeMap<_, _> = inputs.iter().copied().collect();
-        for tensor in tensors.iter().filter(|tensor| tensor.role == Role::Input) {
+        let needed = |tensor: &&Tensor| tensor.role == Role::Input && (!blank || tensor.kind == Kind::Index);
+        for tensor in tensors.iter().filter(needed) {
             let given = inputs.get(tensor.name).filter(|data| data.kind() == tensor.kind);
             let got = given.map_or(0, |data| data.len());
             length(operation.name(), tensor.name, got, tensor.len)?;
         }
-        let tracer = Tracer { operation, arithmetic, inputs, tensors, kept: RefCell::default() };
+        let tracer = Tracer { operation, arithmetic, inputs, tensors, kept: RefCell::default(), blank };
         tracer.check_indices()?;
         Ok(tracer)
     }
@@ -164,12 +192,14 @@ impl<'a> Tracer<'a> {
 
     /// An input as an operand.
     pub(super) fn input(&self, tensor: &'static str, index: usize) -> Value {
+        let source = Source::Input(At { tensor, index });
+        if self.blank {
+            return Value { bits: 0, source };
+        }
         let bits = self.inputs.get(tensor).and_then(|data| data.get(index));
         // Sizes were checked when the tracer was made; a formula that reads beyond them is a defect.
-        Value {
-            bits: bits.unwrap_or_else(|| unreachable!("{tensor}[{index}] of {}", self.operation.name())),
-            source: Source::Input(At { tensor, index }),
-        }
+        let bits = bits.unwrap_or_else(|| unreachable!("{tensor}[{index}] of {}", self.operation.name()));
+        Value { bits, source }
     }
 
     /// Indices among the inputs.
@@ -184,7 +214,7 @@ impl<'a> Tracer<'a> {
     pub(super) fn inner(&self, tensor: &'static str, index: usize) -> Value {
         let at = At { tensor, index };
         let source = Source::Inner(at);
-        let kept = self.kept.borrow().get(&at).copied();
+        let kept = if self.blank { Some(0) } else { self.kept.borrow().get(&at).copied() };
         if let Some(bits) = kept {
             return Value { bits, source };
         }

@@ -51,6 +51,19 @@ fn inputs_that_do_not_fit_are_refused() {
     assert!(refused(decode, &[]).contains("kv_heads is 2"));
 }
 
+#[test]
+fn a_blank_tracer_needs_indices_only() {
+    assert!(Tracer::blank(Operation::Sum { len: 1 << 40 }, &[]).is_ok());
+    let scatter = Operation::ScatterAdd { vocab: 2, d: 3, tokens: 1 };
+    assert!(Tracer::blank(scatter.clone(), &[("token", Data::Indices(&[1]))]).is_ok());
+    assert!(Tracer::blank(scatter.clone(), &[("token", Data::Indices(&[2]))]).is_err());
+    assert!(Tracer::blank(scatter, &[]).is_err());
+    let huge =
+        Operation::Gemm { m: 1 << 40, n: 1 << 40, k: 1, a: [1, 1], b: [1, 1], c_row: 1, store: Store::Set };
+    let error = Tracer::blank(huge, &[]).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("numbers of elements that can be counted"), "{error}");
+}
+
 /// The deepest evaluation there is fits a thread's stack.
 #[test]
 fn sixty_four_newton_schulz_steps_are_traced() {

@@ -12,7 +12,7 @@ use tessera_arith::{
     Isa,
     attention::Shape,
     referee,
-    trace::{Arithmetic, At, Kind, Opcode, Role, Source, Step, Tracer},
+    trace::{Arithmetic, At, Data, Kind, Opcode, Role, Source, Step, Tracer},
     with_isa,
 };
 
@@ -208,28 +208,52 @@ fn wiring(steps: impl Iterator<Item = Step>) -> Vec<(Opcode, Vec<Source>)> {
 /// Which steps there are, and where their operands come from, can be known without the numbers.
 #[test]
 fn wiring_does_not_depend_on_numbers() {
-    for seed in 60..63 {
-        let case_list = |mood| cases::all(&mut Random(seed), mood);
-        for case in case_list(Mood::Hostile) {
-            // The same sizes and indices, every number replaced by zero.
-            let inputs = case.inputs.iter().map(|(name, owned)| {
-                let blank = match owned {
-                    Owned::Numbers(x) => Owned::Numbers(vec![0.0; x.len()]),
-                    Owned::Indices(x) => Owned::Indices(x.clone()),
-                    Owned::Sums(x) => Owned::Sums(vec![0; x.len()]),
-                };
-                (*name, blank)
+    for seed in 60..64 {
+        let mut random = Random(seed);
+        for case in cases::all(&mut random, Mood::Hostile) {
+            let indices = case.inputs.iter().filter_map(|(name, owned)| match owned {
+                Owned::Indices(x) => Some((*name, Data::Indices(x))),
+                _ => None,
             });
-            let blank =
-                Case { operation: case.operation.clone(), inputs: inputs.collect(), outputs: Vec::new() };
-            let (known, unknown) = (case.tracer(Arithmetic::Native), blank.tracer(Arithmetic::Native));
-            for (tensor, written) in &case.outputs {
-                for index in some_of(&mut Random(seed), written.len(), 1) {
-                    let at = At { tensor, index };
-                    let (a, b) = (known.trace(at).unwrap(), unknown.trace(at).unwrap());
+            let blank = Tracer::blank(case.operation.clone(), &indices.collect::<Vec<_>>()).unwrap();
+            let known = case.tracer(Arithmetic::Native);
+            for tensor in case.operation.tensors().iter().filter(|tensor| tensor.role != Role::Input) {
+                for index in some_of(&mut random, tensor.len, 2) {
+                    let at = At { tensor: tensor.name, index };
+                    let (a, b) = (known.trace(at).unwrap(), blank.trace(at).unwrap());
                     assert_eq!(wiring(a.steps()), wiring(b.steps()), "{:?} {at:?}", case.operation);
                     assert_eq!(a.output().source, b.output().source);
                 }
+            }
+        }
+    }
+}
+
+/// A validator without any tensor judges steps from opened operands.
+#[test]
+fn steps_are_judged_from_opened_operands() {
+    let mut random = Random(70);
+    for case in cases::all(&mut random, Mood::Hostile) {
+        let indices = case.inputs.iter().filter_map(|(name, owned)| match owned {
+            Owned::Indices(x) => Some((*name, Data::Indices(x))),
+            _ => None,
+        });
+        let blank = Tracer::blank(case.operation.clone(), &indices.collect::<Vec<_>>()).unwrap();
+        let known = case.tracer(Arithmetic::Native);
+        for (tensor, written) in &case.outputs {
+            for index in some_of(&mut random, written.len(), 2) {
+                let at = At { tensor, index };
+                let opened = known.trace(at).unwrap();
+                let Some(n) = (!opened.is_empty()).then(|| random.below(opened.len())) else { continue };
+                let (theirs, mut judged) =
+                    (opened.step(n).unwrap(), blank.trace(at).unwrap().step(n).unwrap());
+                for (operand, opened) in judged.operands.iter_mut().zip(theirs.operands) {
+                    if operand.source != Source::Constant {
+                        operand.bits = opened.bits;
+                    }
+                }
+                judged.result = theirs.result;
+                assert!(judged.judge() && judged == theirs, "{:?} {at:?} step {n}", case.operation);
             }
         }
     }
