@@ -15,16 +15,21 @@
 //! - dv_j = sum of p_ij * dout_i and dk_j = sum of ds_ij * q_i: one chain per tile over its rows, ascending, from
 //!   +0; tiles with e > j are added in ascending order onto +0, for each query head of the group in order.
 //!
-//! Memory is a tile of rows by seq; probabilities are not kept. Threads partition sequences.
+//! Memory is a tile of rows by seq and one head's keys and values in panels, for each thread; probabilities are not
+//! kept. Threads partition sequences and key heads.
 
 use crate::{
     error::{ArithError, length, positive},
-    gemm::{BLOCK, Mat, MatMut, Store, product},
+    gemm::{BLOCK, Mat, MatMut, Packed, Store, product},
     isa::{Isa, isa},
     lanes::{Fused, Kernel, LANES, dispatch},
     parallel,
     reduce::dot_in,
     scalar::softmax_in,
+};
+use std::{
+    cell::RefCell,
+    sync::{Mutex, PoisonError},
 };
 
 /// Rows of queries handled together in the forward pass; it divides [`BLOCK`]. The result does not depend on it.
@@ -126,13 +131,15 @@ impl Kernel for Diagonal<'_> {
         let rows = self.acc.chunks_exact_mut(self.head_dim).zip(self.probabilities.chunks_exact(self.width));
         for (row, (acc, probabilities)) in rows.enumerate() {
             let weights = &probabilities[self.first..=self.first + row];
-            for (index, acc) in acc.chunks_mut(LANES).enumerate() {
-                let mut lanes = [0.0; LANES];
+            // Several chains at a time hide each other's latency.
+            const WIDTH: usize = 4 * LANES;
+            for (index, acc) in acc.chunks_mut(WIDTH).enumerate() {
+                let mut lanes = [0.0; WIDTH];
                 lanes[..acc.len()].copy_from_slice(acc);
                 for (key, weight) in weights.iter().enumerate() {
-                    let v = &self.v[(self.first + key) * self.stride + index * LANES..][..acc.len()];
-                    if let Ok(v) = <&[f32; LANES]>::try_from(v) {
-                        for lane in 0..LANES {
+                    let v = &self.v[(self.first + key) * self.stride + index * WIDTH..][..acc.len()];
+                    if let Ok(v) = <&[f32; WIDTH]>::try_from(v) {
+                        for lane in 0..WIDTH {
                             lanes[lane] = F::fma(*weight, v[lane], lanes[lane]);
                         }
                     } else {
@@ -173,6 +180,205 @@ impl Kernel for ScoreGradient<'_> {
     }
 }
 
+/// Memory of one thread for one head, kept between calls.
+struct Scratch {
+    /// K' [head_dim, seq], K [seq, head_dim], and of V what the pass multiplies by.
+    keys_across: Packed,
+    keys: Packed,
+    values: Packed,
+    /// A tile of rows by keys: probabilities, and gradients of scores.
+    probabilities: Vec<f32>,
+    gradients: Vec<f32>,
+    /// The last block of keys of a tile's output.
+    last: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = const {
+        RefCell::new(Scratch {
+            keys_across: Packed::new(),
+            keys: Packed::new(),
+            values: Packed::new(),
+            probabilities: Vec::new(),
+            gradients: Vec::new(),
+            last: Vec::new(),
+        })
+    };
+}
+
+/// The first `len` values of `buffer`, which grows if need be.
+fn room(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+/// Runs `work` for every item on the threads in force; returns an error if there was one.
+fn each<I: Send>(
+    items: Vec<I>,
+    work: impl Fn(I, &mut Scratch) -> Result<(), ArithError> + Sync,
+) -> Result<(), ArithError> {
+    let failure = Mutex::new(None);
+    parallel::each(items, |item| {
+        if let Err(error) = SCRATCH.with_borrow_mut(|scratch| work(item, scratch)) {
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        }
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// What one key and value head and the query heads that read it take from one sequence.
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    shape: Shape,
+    isa: Isa,
+    index: usize,
+    /// The sequence's queries [seq, heads * head_dim], keys and values [seq, kv_heads * head_dim].
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl<'a> Group<'a> {
+    /// All groups of all sequences: sequence after sequence, group after group.
+    fn all(shape: Shape, q: &'a [f32], k: &'a [f32], v: &'a [f32]) -> impl Iterator<Item = Group<'a>> {
+        let isa = isa();
+        let (q_len, kv_len) = shape.sequence_lengths();
+        let sequences = q.chunks(q_len).zip(k.chunks(kv_len)).zip(v.chunks(kv_len));
+        sequences.flat_map(move |((q, k), v)| {
+            (0..shape.kv_heads).map(move |index| Group { shape, isa, index, q, k, v })
+        })
+    }
+
+    /// Query heads of the group.
+    fn heads(&self) -> usize {
+        self.shape.heads / self.shape.kv_heads
+    }
+
+    /// Rows `first..first + rows` of query head `head` of the group, in `from`, which is laid out like the queries.
+    fn rows_of(
+        &self,
+        from: &'a [f32],
+        head: usize,
+        first: usize,
+        rows: usize,
+    ) -> Result<Mat<'a>, ArithError> {
+        let (width, head_dim) = (self.shape.q_width(), self.shape.head_dim);
+        let at = first * width + (self.index * self.heads() + head) * head_dim;
+        Mat::strided(&from[at..], rows, head_dim, width, 1)
+    }
+
+    /// The keys or values of the group [seq, head_dim].
+    fn shared(&self, from: &'a [f32]) -> Result<Mat<'a>, ArithError> {
+        let (seq, head_dim) = (self.shape.seq, self.shape.head_dim);
+        Mat::strided(&from[self.index * head_dim..], seq, head_dim, self.shape.kv_width(), 1)
+    }
+
+    /// Sets `p` [rows, first + rows] to the probabilities of rows from `first` on.
+    fn probabilities(&self, q: Mat, keys_across: &mut Packed, p: &mut [f32]) -> Result<(), ArithError> {
+        let (rows, keys) = (q.rows(), p.len() / q.rows());
+        keys_across.multiply(MatMut::new(p, rows, keys)?, q, 0, Store::Set);
+        let softmax = CausalSoftmax { scores: p, width: keys, first: keys - rows, scale: self.shape.scale() };
+        dispatch(self.isa, softmax);
+        Ok(())
+    }
+
+    /// `out` [seq, heads of the group * head_dim].
+    fn forward(&self, mut out: MatMut, scratch: &mut Scratch) -> Result<(), ArithError> {
+        let Shape { seq, head_dim, .. } = self.shape;
+        let Scratch { keys_across, values, probabilities, last, .. } = scratch;
+        keys_across.set(self.isa, self.shared(self.k)?.t());
+        values.set(self.isa, self.shared(self.v)?);
+        for head in 0..self.heads() {
+            let columns = head * head_dim..(head + 1) * head_dim;
+            for first in (0..seq).step_by(FORWARD_ROWS) {
+                let rows = FORWARD_ROWS.min(seq - first);
+                let keys = first + rows;
+                let p = room(probabilities, rows * keys);
+                self.probabilities(self.rows_of(self.q, head, first, rows)?, keys_across, p)?;
+                // Whole blocks of keys that every row sees, then the last block: its part before the tile, and on
+                // the diagonal each row's own number of keys.
+                let whole = first / BLOCK * BLOCK;
+                let last = room(last, rows * head_dim);
+                let before = Mat::strided(&p[whole..], rows, first - whole, keys, 1)?;
+                values.multiply(MatMut::new(last, rows, head_dim)?, before, whole, Store::Set);
+                let diagonal = Diagonal {
+                    acc: last,
+                    probabilities: p,
+                    width: keys,
+                    first,
+                    v: &self.v[self.index * head_dim..],
+                    stride: self.shape.kv_width(),
+                    head_dim,
+                };
+                dispatch(self.isa, diagonal);
+                let mut out = out.part(first..keys, columns.clone());
+                if whole > 0 {
+                    let seen = Mat::strided(p, rows, whole, keys, 1)?;
+                    values.multiply(out.part(0..rows, 0..head_dim), seen, 0, Store::Set);
+                }
+                for (row, last) in last.chunks_exact(head_dim).enumerate() {
+                    for (out, last) in out.row(row).iter_mut().zip(last) {
+                        *out = if whole > 0 { *out + last } else { *last };
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `dout` is laid out like the queries; `dq` [seq, heads of the group * head_dim], `dk` and `dv` [seq, head_dim].
+    fn backward(
+        &self,
+        dout: &'a [f32],
+        (mut dq, mut dk, mut dv): (MatMut, MatMut, MatMut),
+        scratch: &mut Scratch,
+    ) -> Result<(), ArithError> {
+        let Shape { seq, head_dim, .. } = self.shape;
+        let Scratch { keys_across, keys, values, probabilities, gradients, .. } = scratch;
+        keys_across.set(self.isa, self.shared(self.k)?.t());
+        keys.set(self.isa, self.shared(self.k)?);
+        values.set(self.isa, self.shared(self.v)?.t());
+        for row in 0..seq {
+            dk.row(row).fill(0.0);
+            dv.row(row).fill(0.0);
+        }
+        for head in 0..self.heads() {
+            let columns = head * head_dim..(head + 1) * head_dim;
+            for first in (0..seq).step_by(BACKWARD_ROWS) {
+                let rows = BACKWARD_ROWS.min(seq - first);
+                let seen = first + rows;
+                let q = self.rows_of(self.q, head, first, rows)?;
+                let dout = self.rows_of(dout, head, first, rows)?;
+                let p = room(probabilities, rows * seen);
+                self.probabilities(q, keys_across, p)?;
+                let ds = room(gradients, rows * seen);
+                values.multiply(MatMut::new(ds, rows, seen)?, dout, 0, Store::Set);
+                let gradient = ScoreGradient { p, dp: ds, width: seen, first, scale: self.shape.scale() };
+                dispatch(self.isa, gradient);
+                let (p, ds) = (Mat::new(p, rows, seen)?, Mat::new(ds, rows, seen)?);
+                keys.multiply(dq.part(first..seen, columns.clone()), ds, 0, Store::Set);
+                product(self.isa, dk.part(0..seen, 0..head_dim), ds.t(), q, Store::Add);
+                product(self.isa, dv.part(0..seen, 0..head_dim), p.t(), dout, Store::Add);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Cuts `values`, sequences of [seq, groups * width], into the groups' columns, in the order of [`Group::all`].
+fn by_group(
+    values: &mut [f32],
+    shape: Shape,
+    width: usize,
+) -> Result<impl Iterator<Item = MatMut<'_>>, ArithError> {
+    let row = shape.kv_heads * width;
+    let sequences: Result<Vec<MatMut>, ArithError> =
+        values.chunks_mut(shape.seq * row).map(|sequence| MatMut::new(sequence, shape.seq, row)).collect();
+    Ok(sequences?.into_iter().flat_map(move |sequence| sequence.columns(width)))
+}
+
 /// Computes `out` [batch * seq, heads * head_dim] from `q` of that shape and `k`, `v`
 /// [batch * seq, kv_heads * head_dim].
 pub fn forward(shape: Shape, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) -> Result<(), ArithError> {
@@ -183,75 +389,9 @@ pub fn forward(shape: Shape, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) -
     length(NAME, "k", k.len(), shape.batch.saturating_mul(kv_len))?;
     length(NAME, "v", v.len(), shape.batch.saturating_mul(kv_len))?;
     length(NAME, "out", out.len(), shape.batch.saturating_mul(q_len))?;
-    let isa = isa();
-    let inputs = q.chunks(q_len).zip(k.chunks(kv_len)).zip(v.chunks(kv_len));
-    let failures = std::sync::Mutex::new(None);
-    parallel::each(inputs.zip(out.chunks_mut(q_len)).collect(), |(((q, k), v), out)| {
-        if let Err(error) = forward_sequence(isa, shape, q, k, v, out) {
-            *failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-        }
-    });
-    failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-fn forward_sequence(
-    isa: Isa,
-    shape: Shape,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    out: &mut [f32],
-) -> Result<(), ArithError> {
-    let Shape { seq, heads, kv_heads, head_dim, .. } = shape;
-    let (q_width, kv_width) = (shape.q_width(), shape.kv_width());
-    let mut scores = vec![0.0; FORWARD_ROWS.min(seq) * seq];
-    let mut last = vec![0.0; FORWARD_ROWS.min(seq) * head_dim];
-    for head in 0..heads {
-        let kv_offset = head / (heads / kv_heads) * head_dim;
-        for first in (0..seq).step_by(FORWARD_ROWS) {
-            let rows = FORWARD_ROWS.min(seq - first);
-            let keys = first + rows;
-            let at = first * q_width + head * head_dim;
-            let q = Mat::strided(&q[at..], rows, head_dim, q_width, 1)?;
-            let k = Mat::strided(&k[kv_offset..], keys, head_dim, kv_width, 1)?;
-            let scores = &mut scores[..rows * keys];
-            product(isa, MatMut::new(scores, rows, keys)?, q, k.t(), Store::Set);
-            dispatch(isa, CausalSoftmax { scores, width: keys, first, scale: shape.scale() });
-            // Whole blocks of keys that every row sees, then the last block: its part before the tile, and on
-            // the diagonal each row's own number of keys.
-            let whole = first / BLOCK * BLOCK;
-            let weights = |from: usize, count| Mat::strided(&scores[from..], rows, count, keys, 1);
-            let values = |from: usize, count| {
-                Mat::strided(&v[(from * kv_width + kv_offset).min(v.len())..], count, head_dim, kv_width, 1)
-            };
-            let last = &mut last[..rows * head_dim];
-            let before = first - whole;
-            let target = MatMut::new(last, rows, head_dim)?;
-            product(isa, target, weights(whole, before)?, values(whole, before)?, Store::Set);
-            let v = &v[kv_offset..];
-            let diagonal = Diagonal {
-                acc: last,
-                probabilities: scores,
-                width: keys,
-                first,
-                v,
-                stride: kv_width,
-                head_dim,
-            };
-            dispatch(isa, diagonal);
-            if whole > 0 {
-                let target = MatMut::strided(&mut out[at..], rows, head_dim, q_width)?;
-                product(isa, target, weights(0, whole)?, values(0, whole)?, Store::Set);
-            }
-            for (row, last) in last.chunks_exact(head_dim).enumerate() {
-                let out = &mut out[at + row * q_width..][..head_dim];
-                for (out, last) in out.iter_mut().zip(last) {
-                    *out = if whole > 0 { *out + last } else { *last };
-                }
-            }
-        }
-    }
-    Ok(())
+    let width = shape.heads / shape.kv_heads * shape.head_dim;
+    let items = Group::all(shape, q, k, v).zip(by_group(out, shape, width)?).collect();
+    each(items, |(group, out), scratch| group.forward(out, scratch))
 }
 
 /// Computes the attention of one row that comes after all the rows in the caches but the last, which is its
@@ -312,60 +452,13 @@ pub fn backward(
     for (argument, got) in [("k", k.len()), ("v", v.len()), ("dk", dk.len()), ("dv", dv.len())] {
         length(NAME, argument, got, shape.batch.saturating_mul(kv_len))?;
     }
-    let isa = isa();
-    let inputs = q.chunks(q_len).zip(k.chunks(kv_len)).zip(v.chunks(kv_len)).zip(dout.chunks(q_len));
-    let outputs = dq.chunks_mut(q_len).zip(dk.chunks_mut(kv_len)).zip(dv.chunks_mut(kv_len));
-    let failures = std::sync::Mutex::new(None);
-    parallel::each(inputs.zip(outputs).collect(), |((((q, k), v), dout), ((dq, dk), dv))| {
-        let sequence = Sequence { q, k, v, dout, dq, dk, dv };
-        if let Err(error) = backward_sequence(isa, shape, sequence) {
-            *failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-        }
-    });
-    failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
-/// The slices of one sequence.
-struct Sequence<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    dout: &'a [f32],
-    dq: &'a mut [f32],
-    dk: &'a mut [f32],
-    dv: &'a mut [f32],
-}
-
-fn backward_sequence(isa: Isa, shape: Shape, s: Sequence) -> Result<(), ArithError> {
-    let Shape { seq, heads, kv_heads, head_dim, .. } = shape;
-    let (q_width, kv_width) = (shape.q_width(), shape.kv_width());
-    let mut probabilities = vec![0.0; BACKWARD_ROWS.min(seq) * seq];
-    let mut gradients = vec![0.0; BACKWARD_ROWS.min(seq) * seq];
-    s.dk.fill(0.0);
-    s.dv.fill(0.0);
-    for head in 0..heads {
-        let kv_offset = head / (heads / kv_heads) * head_dim;
-        for first in (0..seq).step_by(BACKWARD_ROWS) {
-            let rows = BACKWARD_ROWS.min(seq - first);
-            let keys = first + rows;
-            let at = first * q_width + head * head_dim;
-            let q = Mat::strided(&s.q[at..], rows, head_dim, q_width, 1)?;
-            let dout = Mat::strided(&s.dout[at..], rows, head_dim, q_width, 1)?;
-            let k = Mat::strided(&s.k[kv_offset..], keys, head_dim, kv_width, 1)?;
-            let v = Mat::strided(&s.v[kv_offset..], keys, head_dim, kv_width, 1)?;
-            let (p, ds) = (&mut probabilities[..rows * keys], &mut gradients[..rows * keys]);
-            product(isa, MatMut::new(p, rows, keys)?, q, k.t(), Store::Set);
-            dispatch(isa, CausalSoftmax { scores: p, width: keys, first, scale: shape.scale() });
-            product(isa, MatMut::new(ds, rows, keys)?, dout, v.t(), Store::Set);
-            dispatch(isa, ScoreGradient { p, dp: ds, width: keys, first, scale: shape.scale() });
-            let (p, ds) = (Mat::new(p, rows, keys)?, Mat::new(ds, rows, keys)?);
-            let target = MatMut::strided(&mut s.dq[at..], rows, head_dim, q_width)?;
-            product(isa, target, ds, k, Store::Set);
-            let target = MatMut::strided(&mut s.dk[kv_offset..], keys, head_dim, kv_width)?;
-            product(isa, target, ds.t(), q, Store::Add);
-            let target = MatMut::strided(&mut s.dv[kv_offset..], keys, head_dim, kv_width)?;
-            product(isa, target, p.t(), dout, Store::Add);
-        }
-    }
-    Ok(())
+    let width = shape.heads / shape.kv_heads * shape.head_dim;
+    let outputs = by_group(dq, shape, width)?.zip(by_group(dk, shape, shape.head_dim)?).zip(by_group(
+        dv,
+        shape,
+        shape.head_dim,
+    )?);
+    let dout = dout.chunks(q_len).flat_map(|dout| std::iter::repeat_n(dout, shape.kv_heads));
+    let items = Group::all(shape, q, k, v).zip(dout).zip(outputs).collect();
+    each(items, |((group, dout), ((dq, dk), dv)), scratch| group.backward(dout, (dq, dk, dv), scratch))
 }

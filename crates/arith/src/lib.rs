@@ -53,6 +53,6 @@ pub mod swiglu;
 pub mod trace;
 
 pub use error::ArithError;
-pub use gemm::{Mat, MatMut, Store, gemm};
+pub use gemm::{Mat, MatMut, Store, gemm, gemm_symmetric};
 pub use isa::{Isa, isa, with_isa};
 pub use parallel::{set_threads, threads, with_threads};

@@ -10,14 +10,23 @@
 //! [`newton_schulz`] (Jordan et al. 2024, "Muon"): s = 1 / (sqrt(16-lane sum of squares in memory order) + 1e-7),
 //! X = X * s; then in each step, with A = X X' (X' X if rows > cols), A2 = A A, B = fma(c, A2, b * A) and
 //! T = B X (X B if rows > cols), X = fma(a, X, T); products by [`gemm`].
-//! Its five steps bring every singular value of a well-conditioned matrix near one (0.7 to 1.2), not to one.
+//! [`newton_schulz_gram`] gives the same matrix up to rounding, for less work where one side is much longer: it iterates
+//! on the Gram matrix of the short side, and multiplies the long side once. With s and X as above, G = X X' (X' X if
+//! rows > cols); then in each step, with `sym` for a product computed on and above the diagonal and mirrored below,
+//! P = fma(c, sym(G G), b * G), P_ii = P_ii + a, Q = P in the first step and sym(P Q) in later ones, and, except in the
+//! last step, T = sym(P G), G = sym(T P). The result is Q X (X Q if rows > cols). For sides m <= n and 5 steps it
+//! takes 3 m^2 n + 17 m^3 operations, `newton_schulz` 15 m^2 n + 5 m^3; both halves of a symmetric product count once.
+//! Squaring the singular values costs accuracy in the small ones, which the iteration then spreads: the two differ by
+//! about 1e-4 relative where the singular values span four decades, 1e-5 on random matrices.
+//!
+//! The five steps bring every singular value of a well-conditioned matrix near one (0.7 to 1.2), not to one.
 //!
 //! [`global_norm`]: square root of the sum, in order from +0, of each tensor's 16-lane sum of squares.
 
 use crate::{
     elementwise,
     error::{ArithError, length},
-    gemm::{Mat, MatMut, Store, gemm},
+    gemm::{Mat, MatMut, Store, gemm, gemm_symmetric},
     isa::isa,
     lanes::{Fused, Kernel, dispatch},
     parallel,
@@ -156,15 +165,56 @@ pub fn newton_schulz(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> R
     for _ in 0..steps {
         let x = Mat::new(m, rows, cols)?;
         let (left, right) = if rows > cols { (x.t(), x) } else { (x, x.t()) };
-        gemm(MatMut::new(&mut gram, side, side)?, left, right, Store::Set)?;
+        gemm_symmetric(&mut gram, left, right)?;
         let view = Mat::new(&gram, side, side)?;
-        gemm(MatMut::new(&mut square, side, side)?, view, view, Store::Set)?;
+        gemm_symmetric(&mut square, view, view)?;
         dispatch(isa, Combine(&mut square, c, &gram, b));
         let polynomial = Mat::new(&square, side, side)?;
         let (left, right) = if rows > cols { (x, polynomial) } else { (polynomial, x) };
         gemm(MatMut::new(&mut product, rows, cols)?, left, right, Store::Set)?;
         dispatch(isa, Combine(m, a, &product, 1.0));
     }
+    Ok(())
+}
+
+/// Replaces `m` [rows, cols] as [`newton_schulz`] does, by way of its Gram matrix: cheaper from a ratio of sides of
+/// two on. Zero `steps` only scale `m`.
+pub fn newton_schulz_gram(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {
+    length("newton_schulz_gram", "m", m.len(), rows.saturating_mul(cols))?;
+    let (a, b, c) = NEWTON_SCHULZ;
+    let isa = isa();
+    elementwise::scale(m, 1.0 / (sum_squares(m).sqrt() + 1e-7));
+    if steps == 0 {
+        return Ok(());
+    }
+    let side = rows.min(cols);
+    let square = || vec![0.0; side * side];
+    let (mut gram, mut polynomial, mut factor, mut spare) = (square(), square(), square(), square());
+    let x = Mat::new(m, rows, cols)?;
+    let (left, right) = if rows > cols { (x.t(), x) } else { (x, x.t()) };
+    gemm_symmetric(&mut gram, left, right)?;
+    for step in 0..steps {
+        let g = Mat::new(&gram, side, side)?;
+        gemm_symmetric(&mut polynomial, g, g)?;
+        dispatch(isa, Combine(&mut polynomial, c, &gram, b));
+        polynomial.iter_mut().step_by(side + 1).for_each(|diagonal| *diagonal += a);
+        let p = Mat::new(&polynomial, side, side)?;
+        if step == 0 {
+            factor.copy_from_slice(&polynomial);
+        } else {
+            gemm_symmetric(&mut spare, p, Mat::new(&factor, side, side)?)?;
+            std::mem::swap(&mut spare, &mut factor);
+        }
+        if step + 1 < steps {
+            gemm_symmetric(&mut spare, p, g)?;
+            gemm_symmetric(&mut gram, Mat::new(&spare, side, side)?, p)?;
+        }
+    }
+    let q = Mat::new(&factor, side, side)?;
+    let mut out = vec![0.0; m.len()];
+    let (left, right) = if rows > cols { (x, q) } else { (q, x) };
+    gemm(MatMut::new(&mut out, rows, cols)?, left, right, Store::Set)?;
+    m.copy_from_slice(&out);
     Ok(())
 }
 

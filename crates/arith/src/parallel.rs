@@ -2,7 +2,6 @@
 //!
 //! Work is only ever cut between outputs, so the number of threads cannot change a result.
 
-use rayon::prelude::*;
 use std::{
     cell::Cell,
     collections::BTreeMap,
@@ -41,26 +40,39 @@ pub fn with_threads<T>(count: usize, body: impl FnOnce() -> T) -> T {
     body()
 }
 
-fn pool(count: usize) -> Option<Arc<rayon::ThreadPool>> {
+/// Returns a pool of `helpers` threads that stays for the life of the process; none if it cannot be made.
+fn pool(helpers: usize) -> Option<Arc<rayon::ThreadPool>> {
     let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = pools.get(&count) {
+    if let Some(pool) = pools.get(&helpers) {
         return Some(pool.clone());
     }
     let name = |index| format!("arith-{index}");
-    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(count).thread_name(name).build().ok()?);
-    pools.insert(count, pool.clone());
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(helpers).thread_name(name).build().ok()?);
+    pools.insert(helpers, pool.clone());
     Some(pool)
 }
 
-/// Calls `work` once for every item, on [`threads`] threads; on the calling thread if there are no others.
-/// `work` must take the instruction set from its caller: the override of [`crate::with_isa`] is per thread.
+/// Calls `work` once for every item, on [`threads`] threads, of which the calling one is the first; whoever is free
+/// takes the next item. `work` must take the instruction set from its caller: the override of [`crate::with_isa`]
+/// is per thread.
 pub(crate) fn each<I: Send>(items: Vec<I>, work: impl Fn(I) + Sync) {
-    let count = threads().min(items.len());
-    let pool = if count > 1 { pool(threads()) } else { None };
-    match pool {
-        Some(pool) => pool.install(|| items.into_par_iter().with_max_len(1).for_each(&work)),
-        None => items.into_iter().for_each(work),
-    }
+    let helpers = threads().min(items.len()).saturating_sub(1);
+    let Some(pool) = (helpers > 0).then(|| pool(helpers)).flatten() else {
+        return items.into_iter().for_each(work);
+    };
+    let queue = Mutex::new(items.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let drain = || {
+        while let Some(item) = next() {
+            work(item);
+        }
+    };
+    pool.in_place_scope(|scope| {
+        for _ in 0..helpers {
+            scope.spawn(|_| drain());
+        }
+        drain();
+    });
 }
 
 /// Returns how many of `total` outputs one piece of work takes: an even share, at least `least`.

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // The oracle's interface is unsafe.
 
 use proptest::prelude::*;
-use tessera_arith::{ArithError, Isa, Mat, MatMut, Store, gemm, with_isa, with_threads};
+use tessera_arith::{ArithError, Isa, Mat, MatMut, Store, gemm, gemm_symmetric, with_isa, with_threads};
 
 fn values(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -113,12 +113,12 @@ proptest! {
 
 #[test]
 fn large_products_split_over_threads_follow_the_specification() {
-    for (m, n, k) in [(203, 1600, 40), (450, 33, 300), (30, 3100, 20)] {
+    for (m, n, k) in [(203, 1600, 40), (450, 33, 600), (30, 3100, 50), (1, 700, 1500), (97, 40, 1100)] {
         let (a, b) = (values(1, m * k), values(2, k * n));
         let mut expected = vec![0.0; m * n];
         specified(m, n, k, &a, &b, &mut expected, Store::Set);
         for isa in Isa::available() {
-            for threads in [1, 3] {
+            for threads in [1, 3, 4] {
                 let mut c = vec![f32::NAN; m * n];
                 with_isa(isa, || {
                     with_threads(threads, || {
@@ -186,4 +186,68 @@ fn signed_zeros_and_infinities_come_through() {
             assert_eq!(c[0].to_bits(), expected, "{a:?} * {b:?} on {isa:?}");
         }
     }
+}
+
+/// Few rows by columns that are contiguous in memory take a kernel of their own: decoding.
+#[test]
+fn products_of_few_rows_follow_the_specification() {
+    for (m, n, k) in [(1, 1, 1), (1, 37, 100), (2, 16, 256), (3, 50, 257), (4, 33, 1000), (5, 40, 300)] {
+        let a = values(k as u64, m * k);
+        for gap in [0, 1, 16] {
+            // Columns start at every place in a cache line.
+            for start in 0..17 {
+                let wide = values(n as u64, start + n * (k + gap));
+                let packed: Vec<f32> =
+                    (0..k * n).map(|at| wide[start + at % n * (k + gap) + at / n]).collect();
+                let b = Mat::strided(&wide[start..], n, k, k + gap, 1).unwrap().t();
+                for store in [Store::Set, Store::Add] {
+                    let before = values(7, m * n);
+                    let mut expected = before.clone();
+                    specified(m, n, k, &a, &packed, &mut expected, store);
+                    for isa in Isa::available() {
+                        let mut c = before.clone();
+                        with_isa(isa, || {
+                            let a = Mat::new(&a, m, k).unwrap();
+                            gemm(MatMut::new(&mut c, m, n).unwrap(), a, b, store).unwrap();
+                        });
+                        assert!(
+                            bits(&c) == bits(&expected),
+                            "{m}x{n}x{k} from {start} on {isa:?}, {store:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Half the work, the same bits: both halves of A A' and of a symmetric matrix' square go through the same chains.
+#[test]
+fn symmetric_products_equal_general_ones() {
+    for (n, k) in [(1, 1), (13, 5), (40, 300), (97, 97), (130, 1030), (513, 70)] {
+        let a = values(n as u64, n * k);
+        let view = Mat::new(&a, n, k).unwrap();
+        let mut gram = vec![0.0; n * n];
+        gemm(MatMut::new(&mut gram, n, n).unwrap(), view, view.t(), Store::Set).unwrap();
+        let square_of = Mat::new(&gram, n, n).unwrap();
+        let mut square = vec![0.0; n * n];
+        gemm(MatMut::new(&mut square, n, n).unwrap(), square_of, square_of, Store::Set).unwrap();
+        for isa in Isa::available() {
+            for threads in [1, 2, 5] {
+                with_isa(isa, || {
+                    with_threads(threads, || {
+                        let mut c = vec![f32::NAN; n * n];
+                        gemm_symmetric(&mut c, view, view.t()).unwrap();
+                        assert!(bits(&c) == bits(&gram), "A A' of {n} x {k} on {isa:?}, {threads} threads");
+                        gemm_symmetric(&mut c, square_of, square_of).unwrap();
+                        assert!(bits(&c) == bits(&square), "square of {n} on {isa:?}, {threads} threads");
+                    })
+                });
+            }
+        }
+    }
+    let a = values(1, 12);
+    let view = Mat::new(&a, 3, 4).unwrap();
+    let wrong = gemm_symmetric(&mut [0.0; 16], view, view.t()).unwrap_err();
+    assert!(wrong.to_string().starts_with("gemm_symmetric: C is (4, 4), A is (3, 4)"), "{wrong}");
 }

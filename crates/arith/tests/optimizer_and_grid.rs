@@ -73,8 +73,9 @@ fn momentum_and_descent_are_their_formulas() {
 fn newton_schulz_orthogonalises_and_commutes_with_the_transpose() {
     for (rows, cols) in [(8, 24), (24, 8), (17, 40), (5, 5)] {
         let original = values(7, rows * cols);
-        let mut m = original.clone();
+        let (mut m, mut by_gram) = (original.clone(), original.clone());
         optim::newton_schulz(&mut m, rows, cols, 5).unwrap();
+        optim::newton_schulz_gram(&mut by_gram, rows, cols, 5).unwrap();
         // Against f64, following the published iteration.
         let mut x: Vec<f64> = original.iter().map(|x| f64::from(*x)).collect();
         let norm = x.iter().map(|x| x * x).sum::<f64>().sqrt() + 1e-7;
@@ -92,8 +93,10 @@ fn newton_schulz_orthogonalises_and_commutes_with_the_transpose() {
                 x[at] = 3.4445 * x[at] - 4.7750 * ax[at] + 2.0315 * aax[at];
             }
         }
-        for (m, x) in m.iter().zip(&x) {
-            assert!((f64::from(*m) - x).abs() < 1e-4, "{rows}x{cols}: {m} against {x}");
+        for (name, got) in [("newton_schulz", &m), ("newton_schulz_gram", &by_gram)] {
+            for (got, x) in got.iter().zip(&x) {
+                assert!((f64::from(*got) - x).abs() < 1e-4, "{name} {rows}x{cols}: {got} against {x}");
+            }
         }
         if rows != cols {
             let side = rows.min(cols);
@@ -110,7 +113,33 @@ fn newton_schulz_orthogonalises_and_commutes_with_the_transpose() {
     // An exactly rank-one matrix stays finite, and so does zero.
     let mut zero = [0.0; 6];
     optim::newton_schulz(&mut zero, 2, 3, 5).unwrap();
+    optim::newton_schulz_gram(&mut zero, 2, 3, 5).unwrap();
     assert_eq!(zero, [0.0; 6]);
+    let mut scaled = [3.0, 4.0];
+    optim::newton_schulz_gram(&mut scaled, 1, 2, 0).unwrap();
+    assert!((scaled[0] - 0.6).abs() < 1e-6 && (scaled[1] - 0.8).abs() < 1e-6);
+    assert!(optim::newton_schulz_gram(&mut scaled, 2, 2, 5).is_err());
+}
+
+#[test]
+fn instruction_sets_and_threads_orthogonalise_alike() {
+    for (rows, cols) in [(130, 300), (300, 130), (97, 97)] {
+        let original = values(rows as u64, rows * cols);
+        let run = |orthogonalise: fn(&mut [f32], usize, usize, usize) -> Result<(), ArithError>| {
+            let mut m = original.clone();
+            orthogonalise(&mut m, rows, cols, 5).unwrap();
+            m.iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+        };
+        for orthogonalise in [optim::newton_schulz, optim::newton_schulz_gram] {
+            let expected = with_isa(Isa::Portable, || with_threads(1, || run(orthogonalise)));
+            for isa in Isa::available() {
+                for threads in [1, 2, 3] {
+                    let got = with_isa(isa, || with_threads(threads, || run(orthogonalise)));
+                    assert!(got == expected, "{rows}x{cols} on {isa:?} with {threads} threads");
+                }
+            }
+        }
+    }
 }
 
 #[test]
