@@ -7,6 +7,8 @@ use crate::{ArithError, Store, attention, error::positive, grid::EXPONENTS, opti
 pub enum Operation {
     /// [`crate::gemm()`]: C [m, n] = A [m, k] B [k, n], or added to C; each with its strides (row, column).
     Gemm { m: usize, n: usize, k: usize, a: [usize; 2], b: [usize; 2], c_row: usize, store: Store },
+    /// [`crate::gemm_symmetric`]: C [n, n] = A [n, k] B [k, n]; each operand with its strides (row, column).
+    GemmSymmetric { n: usize, k: usize, a: [usize; 2], b: [usize; 2] },
     /// [`crate::reduce::sum`].
     Sum { len: usize },
     /// [`crate::reduce::sum_squares`].
@@ -61,6 +63,8 @@ pub enum Operation {
     Descend { len: usize, learning_rate: f32, weight_decay: f32 },
     /// [`crate::optim::newton_schulz`].
     NewtonSchulz { rows: usize, cols: usize, steps: usize },
+    /// [`crate::optim::newton_schulz_gram`].
+    NewtonSchulzGram { rows: usize, cols: usize, steps: usize },
     /// [`crate::optim::global_norm`] of tensors of these lengths.
     GlobalNorm { lengths: Vec<usize> },
     /// [`crate::optim::clip`] of tensors of these lengths.
@@ -77,8 +81,9 @@ pub enum Operation {
 
 impl Operation {
     /// The names of all operations, in the order of the enum.
-    pub const NAMES: [&'static str; 34] = [
+    pub const NAMES: [&'static str; 36] = [
         "gemm",
+        "gemm_symmetric",
         "sum",
         "sum_squares",
         "dot",
@@ -106,6 +111,7 @@ impl Operation {
         "momentum",
         "descend",
         "newton_schulz",
+        "newton_schulz_gram",
         "global_norm",
         "clip",
         "quantise_add",
@@ -119,6 +125,7 @@ impl Operation {
         use Operation::*;
         match self {
             Gemm { .. } => "gemm",
+            GemmSymmetric { .. } => "gemm_symmetric",
             Sum { .. } => "sum",
             SumSquares { .. } => "sum_squares",
             Dot { .. } => "dot",
@@ -146,6 +153,7 @@ impl Operation {
             Momentum { .. } => "momentum",
             Descend { .. } => "descend",
             NewtonSchulz { .. } => "newton_schulz",
+            NewtonSchulzGram { .. } => "newton_schulz_gram",
             GlobalNorm { .. } => "global_norm",
             Clip { .. } => "clip",
             QuantiseAdd { .. } => "quantise_add",
@@ -181,12 +189,16 @@ impl Operation {
             }
             Operation::CrossEntropy { rows, vocab, .. } => sizes(&[("rows", *rows), ("vocab", *vocab)]),
             // Each step rests on the one before, and so does the depth of the evaluation.
-            Operation::NewtonSchulz { steps, .. } if *steps > 64 => Err(ArithError::Parameter {
-                operation,
-                argument: "steps",
-                got: *steps as i64,
-                allowed: "0..=64",
-            }),
+            Operation::NewtonSchulz { steps, .. } | Operation::NewtonSchulzGram { steps, .. }
+                if *steps > 64 =>
+            {
+                Err(ArithError::Parameter {
+                    operation,
+                    argument: "steps",
+                    got: *steps as i64,
+                    allowed: "0..=64",
+                })
+            }
             Operation::QuantiseAdd { exponent, .. }
             | Operation::QuantiseSub { exponent, .. }
             | Operation::Dequantise { exponent, .. }

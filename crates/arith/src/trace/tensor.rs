@@ -137,10 +137,6 @@ impl Operation {
         use Operation::*;
         match self {
             Gemm { m, n, k, a, b, c_row, store } => {
-                let extent = |rows: usize, cols: usize, row: usize, col: usize| match (rows, cols) {
-                    (0, _) | (_, 0) => 0,
-                    _ => times(&[rows - 1, row]).saturating_add(times(&[cols - 1, col])).saturating_add(1),
-                };
                 let mut tensors =
                     vec![input("a", extent(*m, *k, a[0], a[1])), input("b", extent(*k, *n, b[0], b[1]))];
                 if *store == Store::Add {
@@ -150,6 +146,12 @@ impl Operation {
                 tensors.push(output("out", times(&[*m, *n])));
                 tensors
             }
+            GemmSymmetric { n, k, a, b } => vec![
+                input("a", extent(*n, *k, a[0], a[1])),
+                input("b", extent(*k, *n, b[0], b[1])),
+                inner("block", times(&[*n, *n, k.div_ceil(BLOCK)])),
+                output("out", times(&[*n, *n])),
+            ],
             Sum { len } | SumSquares { len } | Max { len } => {
                 vec![input("x", *len), inner("lane", 16), output("out", 1)]
             }
@@ -314,6 +316,28 @@ impl Operation {
                     output("out", len),
                 ]
             }
+            NewtonSchulzGram { rows, cols, steps } => {
+                let (len, side) = (times(&[*rows, *cols]), *rows.min(cols));
+                let squares = times(&[*steps, side, side]);
+                let (long, short) = (rows.max(cols).div_ceil(BLOCK), side.div_ceil(BLOCK));
+                vec![
+                    input("m", len),
+                    inner("square lane", 16),
+                    inner("factor", 1),
+                    inner("x", len),
+                    inner("gram block", times(&[squares, long])),
+                    inner("gram", squares),
+                    inner("square block", times(&[squares, short])),
+                    inner("square", squares),
+                    inner("polynomial", squares),
+                    inner("accumulated block", times(&[squares, short])),
+                    inner("accumulated", squares),
+                    inner("turned block", times(&[squares, short])),
+                    inner("turned", squares),
+                    inner("out block", if *steps == 0 { 0 } else { times(&[len, short]) }),
+                    output("out", len),
+                ]
+            }
             GlobalNorm { lengths } => normed(lengths),
             Clip { lengths, .. } => {
                 let mut tensors = normed(lengths);
@@ -331,6 +355,14 @@ impl Operation {
             ],
             Dequantise { len, .. } => vec![sums("sum", Role::Input, *len), output("out", *len)],
         }
+    }
+}
+
+/// The elements a strided matrix reaches over.
+fn extent(rows: usize, cols: usize, row: usize, col: usize) -> usize {
+    match (rows, cols) {
+        (0, _) | (_, 0) => 0,
+        _ => times(&[rows - 1, row]).saturating_add(times(&[cols - 1, col])).saturating_add(1),
     }
 }
 

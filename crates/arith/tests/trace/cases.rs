@@ -1,8 +1,8 @@
 //! Run every operation on random inputs, and keep inputs and outputs for the traces to be compared with.
 
 use tessera_arith::{
-    Mat, MatMut, Store, attention, elementwise, embed, gemm, grid, loss, norm, optim, reduce, rope, scalar,
-    swiglu,
+    Mat, MatMut, Store, attention, elementwise, embed, gemm, gemm_symmetric, grid, loss, norm, optim, reduce,
+    rope, scalar, swiglu,
     trace::{Arithmetic, Data, Operation, Tracer},
 };
 
@@ -185,12 +185,24 @@ fn products(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {
         let case = Case::new(operation).given("a", &a).given("b", &b).wrote("out", &out);
         cases.push(if store == Store::Add { case.given("c", &old) } else { case });
     }
+    // Not symmetric in exact arithmetic: the part below the diagonal must be the mirror image all the same.
+    let (n, k) = (1 + random.below(20), random.pick(&[0, 5, 256, 300]));
+    let (a, b) = (random.numbers(mood, n * k), random.numbers(mood, k * n));
+    let mut c = vec![0.0; n * n];
+    let (view_a, view_b) = (Mat::new(&a, n, k).unwrap(), Mat::new(&b, n, k).unwrap().t());
+    gemm_symmetric(&mut c, view_a, view_b).unwrap();
+    let operation = Operation::GemmSymmetric { n, k, a: [k, 1], b: [1, k] };
+    cases.push(Case::new(operation).given("a", &a).given("b", &b).wrote("out", &c));
     let (rows, cols) = random.pick(&[(1, 1), (3, 17), (17, 3), (9, 8), (20, 20), (2, 300), (300, 2)]);
     let steps = random.below(4);
     let old = random.numbers(mood, rows * cols);
     let mut m = old.clone();
     optim::newton_schulz(&mut m, rows, cols, steps).unwrap();
     cases.push(Case::new(Operation::NewtonSchulz { rows, cols, steps }).given("m", &old).wrote("out", &m));
+    m.copy_from_slice(&old);
+    optim::newton_schulz_gram(&mut m, rows, cols, steps).unwrap();
+    cases
+        .push(Case::new(Operation::NewtonSchulzGram { rows, cols, steps }).given("m", &old).wrote("out", &m));
 }
 
 fn reductions(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {

@@ -1,6 +1,7 @@
 //! Write the formula of every tensor of every operation, over the inputs and the tensors before it.
 
 mod attention;
+mod gram;
 mod pointwise;
 mod product;
 mod row;
@@ -21,7 +22,9 @@ impl Tracer<'_> {
     pub(super) fn define(&self, at: At) -> Option<Definition<'_>> {
         use Operation::*;
         match self.operation() {
-            Gemm { .. } | NewtonSchulz { .. } => self.define_product(at),
+            Gemm { .. } | GemmSymmetric { .. } | NewtonSchulz { .. } | NewtonSchulzGram { .. } => {
+                self.define_product(at)
+            }
             Sum { .. }
             | SumSquares { .. }
             | Dot { .. }

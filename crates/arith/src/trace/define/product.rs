@@ -58,6 +58,22 @@ impl Tracer<'_> {
                     _ => return None,
                 })
             }
+            Operation::GemmSymmetric { n, k, a, b } => {
+                let count = k.div_ceil(BLOCK);
+                Some(match at.tensor {
+                    "block" => {
+                        let (i, j) = (at.index / count / n, at.index / count % n);
+                        self.block(at.index % count, k, move |k| {
+                            [self.input("a", i * a[0] + k * a[1]), self.input("b", k * b[0] + j * b[1])]
+                        })
+                    }
+                    "out" => self.symmetric("out", "block", at.index, n, (count, count)),
+                    _ => return None,
+                })
+            }
+            Operation::NewtonSchulzGram { rows, cols, steps } => {
+                self.define_newton_schulz_gram(at, rows, cols, steps)
+            }
             Operation::NewtonSchulz { rows, cols, steps } => self.define_newton_schulz(at, rows, cols, steps),
             _ => None,
         }
@@ -70,12 +86,7 @@ impl Tracer<'_> {
         let index = at.index;
         Some(match at.tensor {
             "square lane" => self.lane(Link::Fma, index, len, move |i| [self.input("m", i); 2]),
-            "factor" => Definition::program(move |machine| {
-                let total = self.folded(machine, "square lane", 0);
-                let root = machine.sqrt(total);
-                let root = machine.add(root, Value::number(1e-7));
-                machine.div(ONE, root)
-            }),
+            "factor" => self.define_factor(),
             "x" if index < len => Definition::program(move |machine| {
                 machine.mul(self.input("m", index), self.inner("factor", 0))
             }),
