@@ -39,3 +39,7 @@ fuzz TARGET="frames" SECONDS="600":
 # Slow lane: logits, loss and every gradient against PyTorch, which it downloads.
 gradients PRESET="tiny":
     python3 scripts/check_gradients_pytorch.py {{PRESET}}
+
+# Slow lane: the software arithmetic of disputes against the processor, COUNT cases of each function.
+referee COUNT="100000000" SEED="1":
+    RUSTFLAGS="-C target-cpu=native" cargo run --release -p tessera-arith --example referee -- {{COUNT}} {{SEED}}

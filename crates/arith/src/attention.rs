@@ -35,7 +35,7 @@ use std::{
 /// Rows of queries handled together in the forward pass; it divides [`BLOCK`]. The result does not depend on it.
 const FORWARD_ROWS: usize = 32;
 /// Rows of queries handled together in the backward pass; the result depends on it.
-const BACKWARD_ROWS: usize = 64;
+pub(crate) const BACKWARD_ROWS: usize = 64;
 
 /// Sizes of an attention layer's inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn check(&self) -> Result<(), ArithError> {
+    pub(crate) fn check(&self) -> Result<(), ArithError> {
         positive("attention", "heads", self.heads)?;
         positive("attention", "kv_heads", self.kv_heads)?;
         positive("attention", "head_dim", self.head_dim)?;

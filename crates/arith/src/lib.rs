@@ -14,6 +14,9 @@
 //! - NaN and infinity are never hidden: they stay in the result, and [`grid::quantise_add`] refuses them.
 //!   The payload and sign of a NaN are outside the promise.
 //!
+//! [`trace`] breaks any output element into primitive steps, and [`referee`] judges one step with integers only: what
+//! a dispute about a result comes down to.
+//!
 //! [`conform::run`] computes a fixed set of hard cases; its root must equal [`conform::ROOT`] on every machine
 //! that takes part.
 //!
@@ -43,9 +46,11 @@ pub mod norm;
 pub mod optim;
 mod parallel;
 pub mod reduce;
+pub mod referee;
 pub mod rope;
 pub mod scalar;
 pub mod swiglu;
+pub mod trace;
 
 pub use error::ArithError;
 pub use gemm::{Mat, MatMut, Store, gemm, gemm_symmetric};

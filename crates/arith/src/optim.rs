@@ -151,7 +151,7 @@ impl Kernel for Combine<'_> {
 }
 
 /// The quintic of Muon: a X + b X X' X + c (X X')^2 X.
-const NEWTON_SCHULZ: (f32, f32, f32) = (3.4445, -4.7750, 2.0315);
+pub(crate) const NEWTON_SCHULZ: (f32, f32, f32) = (3.4445, -4.7750, 2.0315);
 
 /// Replaces `m` [rows, cols] by a nearly orthogonal matrix with the same singular vectors. Muon uses 5 `steps`.
 pub fn newton_schulz(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {

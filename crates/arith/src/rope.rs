@@ -49,6 +49,16 @@ impl RopeTable {
         self.positions
     }
 
+    /// Cosines [positions, head_dim / 2].
+    pub fn cosines(&self) -> &[f32] {
+        &self.cos
+    }
+
+    /// Sines [positions, head_dim / 2].
+    pub fn sines(&self) -> &[f32] {
+        &self.sin
+    }
+
     /// The width of a head.
     pub fn head_dim(&self) -> usize {
         self.head_dim

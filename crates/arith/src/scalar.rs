@@ -24,9 +24,10 @@ use crate::{
     reduce::{max_in, sum_in},
 };
 
-const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer.
-const EXP: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
-const LOG: [f32; 9] = [
+pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer.
+pub(crate) const EXP: [f32; 6] =
+    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+pub(crate) const LOG: [f32; 9] = [
     7.037_683_6e-2,
     -1.151_461e-1,
     1.167_699_87e-1,
@@ -37,8 +38,8 @@ const LOG: [f32; 9] = [
     -2.499_999_4e-1,
     3.333_333e-1,
 ];
-const LN2_HIGH: f32 = 0.693_359_4;
-const LN2_LOW: f32 = -2.121_944_4e-4;
+pub(crate) const LN2_HIGH: f32 = 0.693_359_4;
+pub(crate) const LN2_LOW: f32 = -2.121_944_4e-4;
 
 #[inline(always)]
 pub(crate) fn exp_in<F: Fused>(x: f32) -> f32 {
