@@ -42,6 +42,7 @@ pub mod loss;
 pub mod norm;
 pub mod optim;
 mod parallel;
+pub mod peak;
 pub mod reduce;
 pub mod rope;
 pub mod scalar;
