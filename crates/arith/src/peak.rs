@@ -7,7 +7,7 @@
 
 use crate::{
     isa::Isa,
-    lanes::{Baseline, Fused, Kernel, dispatch},
+    lanes::{Baseline, Fused},
 };
 use std::hint::black_box;
 
@@ -82,38 +82,51 @@ fn portable(steps: u64, factor: f32, term: f32) -> u64 {
     steps * (2 * 4 * CHAINS) as u64
 }
 
-/// How many parts of a buffer are read side by side: one stream does not keep enough cache lines in flight.
-const STREAMS: usize = 4;
-
-struct Read<'a>(&'a [f32]);
-impl Kernel for Read<'_> {
-    type Output = u32;
-    #[inline(always)]
-    fn run<F: Fused>(self) -> u32 {
-        const LINE: usize = 16;
-        let mut lanes = [[0u32; LINE]; STREAMS];
-        let part = self.0.len() / (STREAMS * LINE) * LINE;
-        let (a, rest) = self.0.split_at(part);
-        let (b, rest) = rest.split_at(part);
-        let (c, rest) = rest.split_at(part);
-        let (d, rest) = rest.split_at(part);
-        let streams = a.chunks_exact(LINE).zip(b.chunks_exact(LINE)).zip(c.chunks_exact(LINE));
-        for (((a, b), c), d) in streams.zip(d.chunks_exact(LINE)) {
-            for (lanes, line) in lanes.iter_mut().zip([a, b, c, d]) {
-                for (lane, value) in lanes.iter_mut().zip(line) {
-                    *lane ^= value.to_bits();
-                }
-            }
-        }
-        let tail = rest.iter().fold(0, |all, value| all ^ value.to_bits());
-        lanes.as_flattened().iter().fold(tail, |all, lane| all ^ lane)
+/// Reads every value of `data` once and returns the exclusive or of their bits. On a buffer several times larger
+/// than the last cache this is the memory's read rate.
+///
+/// With AVX2 four parts of the buffer are read side by side: a single stream does not keep enough cache lines in
+/// flight. The instruction set is the one of [`crate::isa()`].
+pub fn read_stream(data: &[f32]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if crate::isa() >= Isa::Avx2 {
+        // SAFETY: the machine has the instruction set, AVX-512 included.
+        return unsafe { read_avx2(data) };
     }
+    read_portable(data)
 }
 
-/// Reads every value of `data` once and returns the exclusive or of their bits, in the order of memory in four
-/// places at a time. On a buffer several times larger than the last cache this is the memory's read rate.
-pub fn read_stream(data: &[f32]) -> u32 {
-    dispatch(crate::isa(), Read(data))
+fn read_portable(data: &[f32]) -> u32 {
+    data.iter().fold(0, |all, value| all ^ value.to_bits())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn read_avx2(data: &[f32]) -> u32 {
+    use std::arch::x86_64::*;
+    const STREAMS: usize = 4;
+    const VECTORS: usize = 4;
+    /// Values that one stream reads in a step: two cache lines.
+    const STEP: usize = 8 * VECTORS;
+    let part = data.len() / (STREAMS * STEP) * STEP;
+    let mut all = [[_mm256_setzero_si256(); VECTORS]; STREAMS];
+    for start in (0..part).step_by(STEP) {
+        for (stream, all) in all.iter_mut().enumerate() {
+            for (vector, all) in all.iter_mut().enumerate() {
+                // SAFETY: stream * part + start + STEP <= STREAMS * part <= data.len().
+                let values = unsafe {
+                    let from = data.as_ptr().add(stream * part + start + 8 * vector);
+                    _mm256_loadu_si256(from.cast())
+                };
+                *all = _mm256_xor_si256(*all, values);
+            }
+        }
+    }
+    let all = all.as_flattened().iter().fold(_mm256_setzero_si256(), |sum, one| _mm256_xor_si256(sum, *one));
+    let mut lanes = [0u32; 8];
+    // SAFETY: the array holds one vector.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), all) };
+    lanes.iter().fold(read_portable(&data[STREAMS * part..]), |sum, lane| sum ^ lane)
 }
 
 #[cfg(test)]

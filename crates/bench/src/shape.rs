@@ -170,7 +170,7 @@ impl SizeFlags {
 
 const INIT_STD: f64 = 0.05;
 /// Standard deviation of the output's gradient in the middle of a model.
-const OUTPUT_GRADIENT: f32 = 0.02;
+const OUTPUT_GRADIENT: f32 = 0.002;
 
 /// One stage with an input and a target.
 pub(crate) struct Subject {
