@@ -219,6 +219,12 @@ def machine():
     return cpu, re.sub(r"[^a-z0-9]+", "-", f"{cpu}-{os.cpu_count()}".lower()).strip("-")
 
 
+def progress(text):
+    """Show what is being done, on one line of a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def compare(arguments, ours, python, folder, shape, threads):
     """Measure with `threads` threads; returns result rows, the differences found and PyTorch's version."""
     tokens = arguments.tokens
@@ -231,10 +237,9 @@ def compare(arguments, ours, python, folder, shape, threads):
     for number in range(WARM_UP + arguments.rounds):
         order = children if number % 2 == 0 else children[::-1]
         for child in order:
-            print(f"\rround {number - WARM_UP + 1}/{arguments.rounds} with {threads} threads: {child.name:<8}",
-                  end="", file=sys.stderr, flush=True)
+            progress(f"round {number - WARM_UP + 1}/{arguments.rounds} with {threads} threads: {child.name}")
             child.run()
-    print("\r" + " " * 60 + "\r", end="", file=sys.stderr, flush=True)
+    progress("")
     peaks = {child.name: child.samples[-1]["peak_bytes"] for child in children}
     # Last, because comparing needs memory of its own.
     differences = {peer.name: peer.ask("check") for peer in peers}

@@ -122,7 +122,7 @@ fn impossible_flags_say_what_was_expected() {
     let folder = tempfile::tempdir().unwrap();
     for (line, expected) in [
         ("stage --d-model 0", "model.d_model"),
-        ("stage --heads 7", "model.heads"),
+        ("stage --heads 7 --kv-heads 7", "model.heads"),
         ("stage --seq-len 0", "model.seq_len"),
         ("stage --sequences 0", "batch.sequences"),
         ("stage --blocks 0", "--blocks: expected 1 to 1000"),
