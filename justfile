@@ -24,9 +24,17 @@ deny:
 seeds COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-sim random_kills
 
-# Slow lane: matrix product speed of this machine.
-gemm:
-    cargo run --release -p tessera-arith --example gemm_speed
+# Slow lane: speed and memory (machine, gemm, stage, decode, muon), against the last stored results of this machine.
+bench KIND="gemm" *ARGS:
+    cargo run --quiet --release -p tessera-bench -- {{KIND}} {{ARGS}}
+
+# Slow lane: every measurement, each in a fresh process; about 5 minutes. `just bench-all --store` keeps the results.
+bench-all *ARGS:
+    sh bench/all.sh {{ARGS}}
+
+# Slow lane: a stage beside PyTorch, which it downloads, for example `just peer --preset base --compile --store`.
+peer *ARGS:
+    python3 bench/peer_pytorch.py {{ARGS}}
 
 # Slow lane: the arithmetic's tests on 64-bit ARM, emulated where this machine is not one. Downloads Debian packages.
 neon *ARGS:

@@ -45,6 +45,7 @@ pub mod loss;
 pub mod norm;
 pub mod optim;
 mod parallel;
+pub mod peak;
 pub mod reduce;
 pub mod referee;
 pub mod rope;

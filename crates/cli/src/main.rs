@@ -4,6 +4,7 @@
 //! object), progress and logs to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the ledger
 //! refused, 4 the network did not answer.
 
+mod bench;
 mod chat;
 mod context;
 mod demo;
@@ -54,6 +55,9 @@ enum Command {
     Ledger(ledger::Command),
     /// Check whether this machine can take part, and how fast it is
     Doctor(doctor::Doctor),
+    /// Measure speed and memory against the machine's limits and its last stored results
+    #[command(subcommand)]
+    Bench(tessera_bench::Bench),
 }
 
 fn main() -> ExitCode {
@@ -84,6 +88,7 @@ async fn dispatch(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Shares(shares) => shares::run(shares, output).await,
         Command::Ledger(command) => ledger::run(command, output).await,
         Command::Doctor(doctor) => doctor::run(doctor, output),
+        Command::Bench(bench) => bench::run(bench, output),
     }
 }
 
