@@ -11,7 +11,7 @@ measure() { say "$@"; "$bench" "$@"; }
 measure machine "$@"
 measure gemm "$@"
 for preset in d512 nano base; do
-    for pass in recomputed backward; do
+    for pass in kept recomputed; do
         measure stage --preset "$preset" --pass "$pass" "$@"
     done
 done

@@ -97,9 +97,9 @@ pub struct GemmFlags {
 pub struct StageFlags {
     #[command(flatten)]
     pub size: SizeFlags,
-    /// How forward and backward share their work: `recomputed` (forward, then backward from the kept input),
+    /// How forward and backward share their work: `kept` (forward, keeping a tape, then backward), `recomputed` (forward, then backward from the input),
     /// `backward` (backward alone, with the forward pass inside it)
-    #[arg(long, value_name = "NAME", default_value = "recomputed", value_parser = crate::stage::Pass::parse)]
+    #[arg(long, value_name = "NAME", default_value = "kept", value_parser = crate::stage::Pass::parse)]
     pub pass: crate::stage::Pass,
     /// Leave out the time by operation
     #[arg(long)]

@@ -20,6 +20,8 @@ use tessera_model::{BackwardOut, GradSum, Sign, StageWeights, Workspace, flops};
 /// How forward and backward of a microbatch share their work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
+    /// Forward, keeping a tape; then backward from it: what a trainer does whose memory holds its units.
+    Kept,
     /// Forward, then backward from the kept input, which runs forward again.
     Recomputed,
     /// Backward alone, with the forward pass inside it; the output is not handed out.
@@ -27,14 +29,15 @@ pub enum Pass {
 }
 
 impl Pass {
-    const NAMES: [(&'static str, Pass); 2] = [("recomputed", Pass::Recomputed), ("backward", Pass::Backward)];
+    const NAMES: [(&'static str, Pass); 3] =
+        [("kept", Pass::Kept), ("recomputed", Pass::Recomputed), ("backward", Pass::Backward)];
 
     pub(crate) fn parse(text: &str) -> Result<Pass, BenchError> {
         match Pass::NAMES.into_iter().find(|(name, _)| *name == text) {
             Some((_, pass)) => Ok(pass),
             None => {
                 let names = Pass::NAMES.map(|(name, _)| name).join(", ");
-                refuse("pass", format!("one of {names}"), text, "recomputed is what a trainer does")
+                refuse("pass", format!("one of {names}"), text, "kept is what a trainer does")
             }
         }
     }
@@ -46,7 +49,7 @@ impl Pass {
     pub(crate) fn forwards(self) -> f64 {
         match self {
             Pass::Recomputed => 2.0,
-            Pass::Backward => 1.0,
+            Pass::Kept | Pass::Backward => 1.0,
         }
     }
     /// Computes one microbatch and adds its gradient to `sum`.
@@ -57,6 +60,10 @@ impl Pass {
         sum: &mut GradSum,
     ) -> Result<BackwardOut, BenchError> {
         let (weights, input): (&StageWeights, _) = (&subject.weights, subject.input());
+        if self == Pass::Kept {
+            let (_, kept) = weights.forward_keep(input, workspace)?;
+            return Ok(weights.backward_kept(kept, subject.target(), workspace, Some((sum, Sign::Add)))?);
+        }
         if self == Pass::Recomputed {
             weights.forward(input, workspace)?;
         }

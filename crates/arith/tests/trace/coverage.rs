@@ -24,6 +24,7 @@ const TRACED: &[(&str, &str)] = &[
     ("grid::quantise_add", "quantise_add"),
     ("grid::quantise_sub", "quantise_sub"),
     ("loss::cross_entropy", "cross_entropy"),
+    ("loss::cross_entropy_in_place", "cross_entropy"),
     ("norm::rms_backward", "rms_backward"),
     ("norm::rms_forward", "rms_forward"),
     ("optim::adamw", "adamw"),
@@ -51,17 +52,22 @@ const TRACED: &[(&str, &str)] = &[
     ("scalar::silu_slice", "silu"),
     ("scalar::softmax", "softmax"),
     ("swiglu::backward", "swiglu backward"),
+    ("swiglu::backward_in_place", "swiglu backward"),
     ("swiglu::forward", "swiglu forward"),
 ];
 
 /// Public functions that compute no numbers of a model.
 const OTHERS: &[&str] = &[
     "conform::run",
+    "elementwise::finite",
+    "grid::greatest",
     "isa::isa",
     "isa::with_isa",
     "parallel::set_threads",
     "parallel::threads",
     "parallel::with_threads",
+    "peak::fma_chains",
+    "peak::read_stream",
 ];
 
 /// Adds the public functions of the files under `folder` to `found`, as module::function; methods are left out.
