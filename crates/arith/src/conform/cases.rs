@@ -45,6 +45,15 @@ pub(super) fn reductions(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf)
             leaf.add(&[(ops.sum)(&x), (ops.sum_squares)(&x), (ops.dot)(&x, &y)?, (ops.max)(&x)]);
         }
     }
+    // In long vectors the last rounding hides that of a product; short ones of few terms a lane show it.
+    for len in 18..82 {
+        let (x, y) = (inputs.ordinary(len), inputs.ordinary(len));
+        leaf.add(&[(ops.sum)(&x), (ops.sum_squares)(&x), (ops.dot)(&x, &y)?, (ops.max)(&x)]);
+        // Terms, and then products, that are subnormal: beside large ones they would not show.
+        let faint = |factor: f32| x.iter().map(|x| x * factor).collect::<Vec<f32>>();
+        let (tiny, small) = (faint(1e-39), faint(1e-20));
+        leaf.add(&[(ops.sum)(&tiny), (ops.max)(&tiny), (ops.sum_squares)(&small), (ops.dot)(&tiny, &y)?]);
+    }
     Ok(())
 }
 
