@@ -28,7 +28,7 @@ fn bytes_are_those_of_the_specification() {
     for isa in Isa::available() {
         with_isa(isa, || {
             // 1, -2, a tie to even below (1 + 2^-8), a tie to even above (1 + 3 * 2^-8), the least subnormal, -0.
-            let x = [1.0, -2.0, 1.003_906_25, 1.011_718_75, f32::from_bits(1 << 16), -0.0];
+            let x = [1.0, -2.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, f32::from_bits(1 << 16), -0.0];
             let expected = [0x80, 0x3f, 0x00, 0xc0, 0x80, 0x3f, 0x82, 0x3f, 0x01, 0x00, 0x00, 0x80];
             assert_eq!(bytes_of(Format::Bf16, &x, 6), expected);
             // Two rows: m = 127 needs e = 0, m = 127.5 needs e = 1; ties to even, zero is +0.

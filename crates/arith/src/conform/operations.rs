@@ -11,6 +11,7 @@ type Quantise = fn(&[f32], i32, &mut [i64]) -> Done;
 
 /// One field for each public operation, of that operation's type but for `gemm`.
 #[derive(Clone, Copy)]
+#[allow(clippy::type_complexity)] // The types of the operations.
 pub(super) struct Operations {
     /// Here C is a row-major slice.
     pub(super) gemm: fn(&mut [f32], Mat, Mat, Store) -> Done,
@@ -29,7 +30,6 @@ pub(super) struct Operations {
     pub(super) rotate: Turn,
     pub(super) rotate_back: Turn,
     pub(super) attention: fn(attention::Shape, &[f32], &[f32], &[f32], &mut [f32]) -> Done,
-    #[allow(clippy::type_complexity)] // The type of the operation.
     pub(super) attention_backward:
         fn(attention::Shape, &[f32], &[f32], &[f32], &[f32], &mut [f32], &mut [f32], &mut [f32]) -> Done,
     pub(super) decode: fn(usize, usize, usize, &[f32], &[f32], &[f32], &mut [f32]) -> Done,
