@@ -12,6 +12,11 @@ check:
 ci:
     bash .ci/run
 
+# The committed bits on every instruction set and thread count, without optimisation and with.
+conformance:
+    cargo run --profile plain -p tessera-arith --example conformance
+    cargo run --release -p tessera-arith --example conformance
+
 # The whole system on this machine.
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}

@@ -1,25 +1,33 @@
 //! Show that this machine computes the canonical bits: hard cases of every operation, hashed into one root.
 //!
-//! Inputs come from an integer generator and include odd sizes, signed zeros, subnormals and the largest
-//! exponents. Each operation's outputs are hashed into one [`Row`]; the rows are the leaves of a binary tree
-//! of blake3 hashes. A machine whose root is not [`ROOT`] must not take part in the exact tier.
+//! Inputs come from an integer generator and include odd sizes, signed zeros, subnormals, the largest
+//! exponents, NaN and infinities; the last row trains a small model for three steps. Each operation's outputs
+//! are hashed into one [`Row`]; the rows are the leaves of a binary tree of blake3 hashes. A machine whose
+//! root is not [`ROOT`], or whose floating-point mode is not sound ([`environment`]), must not take part in the
+//! exact tier; [`Report::mismatches`] says which operations differ.
 //!
-//! A NaN counts as one value whatever its payload; elsewhere every bit counts.
+//! A NaN counts as one value whatever its payload and sign; elsewhere every bit counts.
 //!
 //! ```no_run
-//! assert_eq!(tessera_arith::conform::run().root, tessera_arith::conform::ROOT);
+//! let report = tessera_arith::conform::run();
+//! assert!(report.conforms(), "{:?}", report.mismatches());
 //! ```
+//!
+//! It tells nothing about speed, and nothing about sizes it does not try.
 
-use crate::{
-    ArithError, Mat, MatMut, Store, attention, elementwise, embed, gemm, grid, loss, norm, optim, reduce,
-    rope, scalar, swiglu,
-};
+mod cases;
+mod environment;
+mod inputs;
+mod operations;
+#[cfg(test)]
+mod tests;
+mod training;
 
-/// The root every conforming machine computes.
-pub const ROOT: [u8; 32] = [
-    0x6d, 0xfb, 0xb7, 0xe7, 0x29, 0x1a, 0xf3, 0x1a, 0x64, 0xa5, 0x38, 0xc6, 0x66, 0xfc, 0x70, 0xbc, 0xf5,
-    0x2b, 0x64, 0xe2, 0x35, 0x37, 0x76, 0x32, 0x59, 0xa8, 0x40, 0xe3, 0xf5, 0xaf, 0xd8, 0x13,
-];
+pub use environment::{Environment, environment};
+
+use crate::ArithError;
+use inputs::{Inputs, Leaf};
+use operations::{CANON, Operations};
 
 /// The hash over all outputs of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,96 +36,136 @@ pub struct Row {
     pub digest: [u8; 32],
 }
 
+/// An operation whose outputs are not the canonical ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mismatch {
+    pub operation: &'static str,
+    pub expected: [u8; 32],
+    pub got: [u8; 32],
+}
+
 /// What a machine computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// The mode of the thread that ran the suite.
+    pub environment: Environment,
     pub root: [u8; 32],
+    /// In the order of [`ROWS`].
     pub rows: Vec<Row>,
 }
 
-/// Computes all cases with the instruction set and threads in force, in about a second at most.
+impl Report {
+    /// Returns whether the machine may take part in the exact tier.
+    pub fn conforms(&self) -> bool {
+        self.environment.is_sound() && self.root == ROOT
+    }
+
+    /// Returns the operations that differ from [`ROWS`].
+    pub fn mismatches(&self) -> Vec<Mismatch> {
+        let differing = self.rows.iter().zip(&ROWS).filter(|(row, expected)| row != expected);
+        let mismatch = |(row, expected): (&Row, &Row)| Mismatch {
+            operation: row.operation,
+            expected: expected.digest,
+            got: row.digest,
+        };
+        differing.map(mismatch).collect()
+    }
+}
+
+/// Computes all cases with the instruction set and threads in force.
 pub fn run() -> Report {
-    suite(&gemm)
+    suite(&CANON)
 }
 
-type Operation = fn(&mut Inputs, &mut Leaf) -> Result<(), ArithError>;
-type Gemm = dyn Fn(MatMut, Mat, Mat, Store) -> Result<(), ArithError>;
+/// The root every conforming machine computes: that of [`ROWS`].
+pub const ROOT: [u8; 32] = bytes("ea1d73b3253d1317db5ef0aef8ad0246240813266137b1b64647dc070600dc50");
 
-const SIZES: [usize; 5] = [1, 3, 17, 255, 257];
+/// The rows every conforming machine computes.
+pub const ROWS: [Row; 20] = [
+    row("gemm", "e594b7cd1cc30546e6cf863324b971982fe31475c68ef024970f8e75fbfbc0c2"),
+    row("reduce", "591cc785fbe27f4a4f6955b562d38ee7d6c634317c1b1f864d3353111440ec2d"),
+    row("scalar", "fa7f875471ccc9d0b6b2417b2daa061279923fff75f5f4b19490db2d9893f8b8"),
+    row("softmax", "048a674b92b461f001afa6b3fa2bce488061ea8dbfbdcf2c2606ee7a1778a5c0"),
+    row("norm", "80c90f0a73dcbb7130e001cd77d89a704b58d60af72c5aeddcfebf1c839f1472"),
+    row("rope", "eb1611fefbc5e407506a1ad1ba30dba8d0c13caa66776557e3708896dc856403"),
+    row("attention", "0973d4ef1ef63d7562e4b5ce8bf66f06ee5cf2b737adfab747e0b19f3d6fafc1"),
+    row("attention decode", "8a49d006c68de8a000240d92fb28903ce1cc14f064e925115ae8e4f1eca3c508"),
+    row("swiglu", "7c387d54dad8d7b635714ca864b4988c69a0456710f03abf81760041b2e6cf73"),
+    row("loss", "6ab6af6b87222a9a4a5bddbb6a68e0b7aa04cbd0f96ddadcb33e066c0711b8a3"),
+    row("embed", "60d9c932b7fc6adca1047848736ac7db907f83cb537d58c203b0a90bdca30a45"),
+    row("elementwise", "fe866f71623fd7b90ead7e693db170ae2c1301bf30eeceb4cbf11cb21f25e143"),
+    row("adamw", "7f7e8640f9aea656bd88566fd016f34eb49b167cc5f9dbb45b611ce7a24b742d"),
+    row("momentum", "7606a044d568b253804569e6a78b3a9881dc6a167ae1e5b617b0f1d7de1df1d1"),
+    row("clip", "1721ccbbed2d54a189eddfff6c48f94a85c7e8f1639230b1fb40be425ecfdb70"),
+    row("newton_schulz", "765a7bea2d06156e448aca07f2cc34523f615e3bdfa25cc59aaffe848019586b"),
+    row("grid", "348a5930a4bbe8cb2c59b54f7e42cf1a20ac74175d34bd12294a831fc1b5011b"),
+    row("quantise", "ea80bc2bccecbbfa918b1c1b5d81467fedcdd02c92e0946097f9ec412cb7e2c7"),
+    row("special values", "8203d4cf6201182936dd1cb92329758b65f4a4b4d412e9afd78f6ef587ff7eba"),
+    row("training", "b613afb6e1e7712b5ae7002a9185302dc8f0a25e7cda0d6c0deac5dbb35af726"),
+];
 
-/// SplitMix64 (Steele, Lea and Flood 2014): integers only, so the same everywhere.
-struct Inputs(u64);
-
-impl Inputs {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A value of full precision whose exponent is within `spread` of that of one.
-    fn value(&mut self, spread: u64) -> f32 {
-        let bits = self.next();
-        let exponent = 127 - spread as u32 + ((bits >> 32) % (2 * spread + 1)) as u32;
-        f32::from_bits((bits as u32 & 0x807f_ffff) | (exponent << 23))
-    }
-
-    /// Ordinary values: magnitudes from 2^-6 to 2^2 or so.
-    fn ordinary(&mut self, len: usize) -> Vec<f32> {
-        (0..len).map(|_| self.value(4) * 0.25).collect()
-    }
-
-    /// Values that find mistakes: zeros of both signs, subnormals, the largest and smallest exponents.
-    fn hostile(&mut self, len: usize) -> Vec<f32> {
-        (0..len)
-            .map(|_| {
-                let bits = self.next();
-                let sign = (bits >> 63 << 31) as u32;
-                match bits % 8 {
-                    0 => f32::from_bits(sign),
-                    1 => f32::from_bits(sign | (bits >> 20) as u32 & 0x007f_ffff),
-                    2 => f32::from_bits(sign | 0x7e80_0000 | (bits >> 20) as u32 & 0x00ff_ffff),
-                    3 => f32::from_bits(sign | 0x0080_0000 | (bits >> 20) as u32 & 0x00ff_ffff),
-                    4 | 5 => self.value(60),
-                    _ => self.value(3),
-                }
-            })
-            .map(|x| if x.is_finite() { x } else { f32::MAX })
-            .collect()
-    }
-
-    fn indices(&mut self, len: usize, below: u64) -> Vec<u32> {
-        (0..len).map(|_| (self.next() % below) as u32).collect()
-    }
+const fn row(operation: &'static str, digest: &str) -> Row {
+    Row { operation, digest: bytes(digest) }
 }
 
-/// The hash of one operation's outputs so far.
-struct Leaf(&'static str, blake3::Hasher);
-
-impl Leaf {
-    fn new(operation: &'static str) -> Leaf {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"tessera/arith/conform/v1\0").update(operation.as_bytes()).update(&[0]);
-        Leaf(operation, hasher)
+/// Reads 64 hexadecimal digits; anything else does not compile.
+const fn bytes(hex: &str) -> [u8; 32] {
+    const fn digit(c: u8) -> u8 {
+        match c {
+            b'0'..=b'9' => c - b'0',
+            b'a'..=b'f' => c - b'a' + 10,
+            _ => panic!("a digest has hexadecimal digits"),
+        }
     }
-
-    fn add(&mut self, values: &[f32]) {
-        self.1.update(&(values.len() as u64).to_le_bytes());
-        let canonical = |x: &f32| if x.is_nan() { 0x7fc0_0000 } else { x.to_bits() };
-        let bytes: Vec<u8> = values.iter().flat_map(|x| canonical(x).to_le_bytes()).collect();
-        self.1.update(&bytes);
+    let hex = hex.as_bytes();
+    assert!(hex.len() == 64, "a digest has 64 digits");
+    let mut bytes = [0; 32];
+    let mut at = 0;
+    while at < 32 {
+        bytes[at] = digit(hex[2 * at]) << 4 | digit(hex[2 * at + 1]);
+        at += 1;
     }
+    bytes
+}
 
-    fn add_integers(&mut self, values: &[i64]) {
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.1.update(&(values.len() as u64).to_le_bytes()).update(&bytes);
-    }
+type Case = fn(&Operations, &mut Inputs, &mut Leaf) -> Result<(), ArithError>;
 
-    fn row(self) -> Row {
-        Row { operation: self.0, digest: self.1.finalize().into() }
-    }
+const CASES: [(&str, Case); ROWS.len()] = [
+    ("gemm", cases::products),
+    ("reduce", cases::reductions),
+    ("scalar", cases::functions),
+    ("softmax", cases::softmaxes),
+    ("norm", cases::norms),
+    ("rope", cases::rotations),
+    ("attention", cases::attentions),
+    ("attention decode", cases::decodes),
+    ("swiglu", cases::gates),
+    ("loss", cases::losses),
+    ("embed", cases::embeddings),
+    ("elementwise", cases::elements),
+    ("adamw", cases::adamws),
+    ("momentum", cases::momenta),
+    ("clip", cases::clips),
+    ("newton_schulz", cases::orthogonalisations),
+    ("grid", cases::grids),
+    ("quantise", cases::quantisers),
+    ("special values", cases::specials),
+    ("training", training::training),
+];
+
+fn suite(operations: &Operations) -> Report {
+    let environment = environment();
+    let compute = |(index, (name, case)): (usize, &(&'static str, Case))| {
+        // Each row has inputs of its own, so a change of one leaves the others.
+        let mut inputs = Inputs(0x7465_7373_6572_6121 ^ (index as u64) << 56);
+        let mut leaf = Leaf::new(name);
+        // A wrong operation may refuse what a right one accepts: that too is an outcome.
+        let outcome = case(operations, &mut inputs, &mut leaf);
+        leaf.add_refusal(&outcome);
+        leaf.row()
+    };
+    let rows: Vec<Row> = CASES.iter().enumerate().map(compute).collect();
+    Report { environment, root: root(&rows), rows }
 }
 
 fn root(rows: &[Row]) -> [u8; 32] {
@@ -130,325 +178,4 @@ fn root(rows: &[Row]) -> [u8; 32] {
         level = level.chunks(2).map(pair).collect();
     }
     level.first().copied().unwrap_or([0; 32])
-}
-
-fn suite(gemm: &Gemm) -> Report {
-    const SHAPES: &str = "the shapes of the conformance suite fit";
-    let mut inputs = Inputs(0x7465_7373_6572_6121);
-    let operations: [Operation; 11] = [
-        reductions, functions, softmaxes, norms, rotations, attentions, gates, losses, embeddings,
-        optimizers, grids,
-    ];
-    let names = [
-        "reduce",
-        "scalar",
-        "softmax",
-        "norm",
-        "rope",
-        "attention",
-        "swiglu",
-        "loss",
-        "embed",
-        "optim",
-        "grid",
-    ];
-    let mut leaf = Leaf::new("gemm");
-    products(gemm, &mut inputs, &mut leaf).expect(SHAPES);
-    let mut rows = vec![leaf.row()];
-    for (name, operation) in names.into_iter().zip(operations) {
-        let mut leaf = Leaf::new(name);
-        operation(&mut inputs, &mut leaf).expect(SHAPES);
-        rows.push(leaf.row());
-    }
-    Report { root: root(&rows), rows }
-}
-
-fn products(gemm: &Gemm, inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    let mut case = 0;
-    let mut one = |m: usize, n: usize, k: usize| -> Result<(), ArithError> {
-        case += 1;
-        let fill = |inputs: &mut Inputs, len| {
-            if case % 4 == 3 { inputs.hostile(len) } else { inputs.ordinary(len) }
-        };
-        let (a, b) = (fill(inputs, m * k), fill(inputs, k * n));
-        let mut c = fill(inputs, m * n);
-        let a = if case % 3 == 1 { Mat::new(&a, k, m)?.t() } else { Mat::new(&a, m, k)? };
-        let b = if case % 3 == 2 { Mat::new(&b, n, k)?.t() } else { Mat::new(&b, k, n)? };
-        let store = if case % 2 == 0 { Store::Set } else { Store::Add };
-        gemm(MatMut::new(&mut c, m, n)?, a, b, store)?;
-        leaf.add(&c);
-        Ok(())
-    };
-    for m in SIZES {
-        for n in SIZES {
-            for k in SIZES {
-                one(m, n, k)?;
-            }
-        }
-    }
-    for (m, n, k) in [(5, 7, 0), (2, 9, 512), (13, 33, 513), (40, 70, 1000)] {
-        one(m, n, k)?;
-    }
-    Ok(())
-}
-
-fn reductions(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for len in SIZES.into_iter().chain([0, 16, 10_000]) {
-        for (x, y) in
-            [(inputs.ordinary(len), inputs.ordinary(len)), (inputs.hostile(len), inputs.hostile(len))]
-        {
-            leaf.add(&[reduce::sum(&x), reduce::sum_squares(&x), reduce::dot(&x, &y)?, reduce::max(&x)]);
-        }
-    }
-    Ok(())
-}
-
-fn functions(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    let edges = [
-        0.0,
-        -0.0,
-        1.0,
-        -1.0,
-        88.72,
-        88.73,
-        -87.3,
-        -87.4,
-        -103.9,
-        -104.1,
-        f32::MAX,
-        f32::MIN,
-        f32::MIN_POSITIVE,
-        f32::from_bits(1),
-        f32::INFINITY,
-        f32::NEG_INFINITY,
-        f32::NAN,
-    ];
-    let mut x = edges.to_vec();
-    // Every 2^16th bit pattern: all exponents and signs.
-    x.extend((0..1 << 16).map(|high: u32| f32::from_bits(high << 16 | inputs.next() as u32 & 0xffff)));
-    for function in
-        [scalar::exp_slice, scalar::log_slice, scalar::sigmoid_slice, scalar::silu_slice, scalar::rsqrt_slice]
-    {
-        let mut y = x.clone();
-        function(&mut y);
-        leaf.add(&y);
-    }
-    Ok(())
-}
-
-fn softmaxes(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for len in SIZES {
-        for mut x in [inputs.ordinary(len), inputs.hostile(len)] {
-            scalar::softmax(&mut x);
-            leaf.add(&x);
-        }
-    }
-    Ok(())
-}
-
-fn norms(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for (rows, d) in [(1, 1), (3, 17), (17, 257), (513, 33)] {
-        for hostile in [false, true] {
-            let x = if hostile { inputs.hostile(rows * d) } else { inputs.ordinary(rows * d) };
-            let (gain, dy) = (inputs.ordinary(d), inputs.ordinary(rows * d));
-            let (mut out, mut inverse) = (vec![0.0; rows * d], vec![0.0; rows]);
-            norm::rms_forward(&x, &gain, 1e-5, &mut out, &mut inverse)?;
-            leaf.add(&out);
-            let (mut dx, mut dgain) = (inputs.ordinary(rows * d), inputs.ordinary(d));
-            for store in [Store::Add, Store::Set] {
-                norm::rms_backward(&x, &gain, &inverse, &dy, &mut dx, &mut dgain, store)?;
-                leaf.add(&dx);
-                leaf.add(&dgain);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn rotations(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for (positions, heads, head_dim) in [(1, 1, 2), (257, 3, 34), (600, 2, 64)] {
-        let table = rope::RopeTable::new(positions, head_dim, 10_000.0)?;
-        let at: Vec<u32> = (0..positions as u32).rev().collect();
-        let mut x = inputs.ordinary(positions * heads * head_dim);
-        rope::rotate(&mut x, heads, &at, &table)?;
-        leaf.add(&x);
-        rope::rotate_back(&mut x, heads, &at, &table)?;
-        leaf.add(&x);
-    }
-    Ok(())
-}
-
-fn attentions(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for (batch, seq, heads, kv_heads, head_dim) in
-        [(1, 1, 1, 1, 1), (3, 17, 2, 1, 3), (2, 65, 4, 2, 16), (1, 300, 3, 1, 17)]
-    {
-        let shape = attention::Shape { batch, seq, heads, kv_heads, head_dim };
-        let (many, few) = (batch * seq * heads * head_dim, batch * seq * kv_heads * head_dim);
-        let (q, k, v) = (inputs.ordinary(many), inputs.ordinary(few), inputs.ordinary(few));
-        let dout = inputs.ordinary(many);
-        let mut out = vec![0.0; many];
-        attention::forward(shape, &q, &k, &v, &mut out)?;
-        leaf.add(&out);
-        let (mut dq, mut dk, mut dv) = (vec![0.0; many], vec![0.0; few], vec![0.0; few]);
-        attention::backward(shape, &q, &k, &v, &dout, &mut dq, &mut dk, &mut dv)?;
-        leaf.add(&dq);
-        leaf.add(&dk);
-        leaf.add(&dv);
-        let (q_width, kv_len) = (heads * head_dim, seq * kv_heads * head_dim);
-        let last = (seq - 1) * q_width..seq * q_width;
-        let mut row = vec![0.0; q_width];
-        attention::decode(heads, kv_heads, head_dim, &q[last], &k[..kv_len], &v[..kv_len], &mut row)?;
-        leaf.add(&row);
-    }
-    Ok(())
-}
-
-fn gates(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for len in [1, 17, 40_001] {
-        for hostile in [false, true] {
-            let mut fill = || if hostile { inputs.hostile(len) } else { inputs.ordinary(len) };
-            let (gate, up, dout) = (fill(), fill(), fill());
-            let (mut out, mut dgate, mut dup) = (vec![0.0; len], vec![0.0; len], vec![0.0; len]);
-            swiglu::forward(&gate, &up, &mut out)?;
-            swiglu::backward(&gate, &up, &dout, &mut dgate, &mut dup)?;
-            for values in [&out, &dgate, &dup] {
-                leaf.add(values);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn losses(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for (rows, vocab) in [(1, 1), (3, 17), (17, 257), (9, 1000)] {
-        for hostile in [false, true] {
-            let logits = if hostile { inputs.hostile(rows * vocab) } else { inputs.ordinary(rows * vocab) };
-            let targets = inputs.indices(rows, vocab as u64);
-            let (mut losses, mut gradient) = (vec![0.0; rows], vec![0.0; rows * vocab]);
-            loss::cross_entropy(&logits, &targets, &mut losses, Some(&mut gradient), 1.0 / 3.0)?;
-            leaf.add(&losses);
-            leaf.add(&gradient);
-            loss::cross_entropy(&logits, &targets, &mut losses, None, 1.0)?;
-            leaf.add(&losses);
-        }
-    }
-    Ok(())
-}
-
-fn embeddings(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for (vocab, d, count) in [(1, 1, 3), (17, 33, 255)] {
-        let mut table = inputs.hostile(vocab * d);
-        let tokens = inputs.indices(count, vocab as u64);
-        let mut out = vec![0.0; count * d];
-        embed::gather(&table, d, &tokens, &mut out)?;
-        leaf.add(&out);
-        embed::scatter_add(&mut table, d, &tokens, &inputs.ordinary(count * d))?;
-        leaf.add(&table);
-    }
-    Ok(())
-}
-
-fn optimizers(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    let step = optim::AdamW {
-        learning_rate: 3e-4,
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        correction1: 10.0,
-        correction2: 20.0,
-    };
-    for len in SIZES.into_iter().chain([40_001]) {
-        let (mut weight, mut first) = (inputs.ordinary(len), inputs.ordinary(len));
-        let mut second: Vec<f32> = inputs.ordinary(len).iter().map(|x| x.abs()).collect();
-        for grad in [inputs.ordinary(len), inputs.hostile(len)] {
-            optim::adamw(&step, &mut weight, &mut first, &mut second, &grad)?;
-            leaf.add(&weight);
-        }
-        let (mut buffer, mut direction) = (inputs.ordinary(len), vec![0.0; len]);
-        for nesterov in [false, true] {
-            optim::momentum(&mut buffer, &inputs.ordinary(len), 0.95, nesterov, &mut direction)?;
-            leaf.add(&direction);
-        }
-        let mut weight = inputs.ordinary(len);
-        optim::descend(&mut weight, &direction, 0.02, 0.01)?;
-        elementwise::add_assign(&mut weight, &buffer)?;
-        leaf.add(&weight);
-        let mut other = inputs.ordinary(7);
-        leaf.add(&[optim::global_norm(&[&weight, &other])]);
-        leaf.add(&[optim::clip(&mut [&mut weight, &mut other], 0.5)?]);
-        leaf.add(&weight);
-        leaf.add(&other);
-    }
-    for (rows, cols) in [(1, 1), (3, 17), (17, 3), (65, 65), (130, 48)] {
-        let mut m = inputs.ordinary(rows * cols);
-        optim::newton_schulz(&mut m, rows, cols, 5)?;
-        leaf.add(&m);
-    }
-    Ok(())
-}
-
-fn grids(inputs: &mut Inputs, leaf: &mut Leaf) -> Result<(), ArithError> {
-    for exponent in [-126, -40, -10, 0, 100, 127] {
-        let mut sum = vec![0; 257];
-        for g in [inputs.ordinary(257), inputs.hostile(257)] {
-            grid::quantise_add(&g, exponent, &mut sum)?;
-            leaf.add_integers(&sum);
-        }
-        grid::quantise_sub(&inputs.ordinary(257), exponent, &mut sum)?;
-        let mut out = vec![0.0; 257];
-        grid::dequantise(&sum, exponent, 1.0 / 3.0, &mut out)?;
-        leaf.add(&out);
-        sum.iter_mut().for_each(|n| *n = n.wrapping_mul(0x1234_5678_9abc));
-        grid::dequantise(&sum, exponent, 0.1, &mut out)?;
-        leaf.add(&out);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Isa, with_isa, with_threads};
-
-    fn hex(digest: &[u8; 32]) -> String {
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    #[test]
-    fn every_instruction_set_and_thread_count_gives_the_committed_root() {
-        let reference = with_isa(Isa::Portable, || with_threads(1, run));
-        for isa in Isa::available() {
-            for threads in [1, 2, 3] {
-                let report = with_isa(isa, || with_threads(threads, run));
-                for (row, expected) in report.rows.iter().zip(&reference.rows) {
-                    assert_eq!(row, expected, "{} on {isa:?} with {threads} threads", row.operation);
-                }
-            }
-        }
-        assert_eq!(hex(&reference.root), hex(&ROOT), "the arithmetic has changed: it needs a new version");
-    }
-
-    /// k descending: another order of the same sums.
-    fn backwards(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
-        let (m, n, k) = (a.rows(), b.cols(), a.cols());
-        let turned_a: Vec<f32> = (0..m * k).map(|at| a.get(at / k, k - 1 - at % k)).collect();
-        let turned_b: Vec<f32> = (0..k * n).map(|at| b.get(k - 1 - at / n, at % n)).collect();
-        gemm(c, Mat::new(&turned_a, m, k)?, Mat::new(&turned_b, k, n)?, store)
-    }
-
-    #[test]
-    fn a_reordered_kernel_is_found_out() {
-        let report = suite(&backwards);
-        assert_ne!(report.root, ROOT);
-        assert_ne!(report.rows[0], run().rows[0]);
-        assert_eq!(report.rows[1..], run().rows[1..], "only gemm was replaced");
-    }
-
-    #[test]
-    fn inputs_hold_the_hard_cases() {
-        let x = Inputs(1).hostile(1000);
-        assert!(x.iter().any(|x| x.to_bits() == 1 << 31) && x.iter().any(|x| x.to_bits() == 0));
-        assert!(x.iter().any(|x| x.is_subnormal()) && x.iter().any(|x| x.abs() > 1e38));
-    }
 }

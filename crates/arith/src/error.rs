@@ -20,6 +20,14 @@ pub enum ArithError {
     /// An integer sum is too large to add to safely.
     #[error("{operation}: sum {index} is beyond +-2^62; fewer than 2^31 gradients can be added")]
     Overflow { operation: &'static str, index: usize },
+    /// A finite value too large for the wire format: it would come back infinite.
+    #[error(
+        "{operation}: value {index} is finite but beyond the format's largest; send it in a wider format"
+    )]
+    Unrepresentable { operation: &'static str, index: usize },
+    /// Bytes that no encoder writes.
+    #[error("{operation}: byte {index} {problem}; the sender does not follow the format, refuse its message")]
+    Encoding { operation: &'static str, index: usize, problem: &'static str },
 }
 
 /// Checks that `argument` holds `expected` values.

@@ -11,8 +11,9 @@
 //! - [`scalar`]: exp, log and what is built on them are fixed polynomials; no mathematics library at run time.
 //! - [`grid`]: gradients of different microbatches are added as integers, so their order does not matter.
 //! - Threads partition outputs, never a reduction.
-//! - NaN and infinity are never hidden: they stay in the result, and [`grid::quantise_add`] refuses them.
-//!   The payload and sign of a NaN are outside the promise.
+//! - NaN and infinity are never hidden: they stay in the result, and [`grid::quantise_add`], [`optim::clip`]
+//!   and [`quantise::encode`] refuse them. The payload and sign of a NaN are outside the promise.
+//! - [`quantise`]: what lossy wire codecs send has one form in bytes, and decoding it does not round.
 //!
 //! [`trace`] breaks any output element into primitive steps, and [`referee`] judges one step with integers only: what
 //! a dispute about a result comes down to.
@@ -46,6 +47,7 @@ pub mod norm;
 pub mod optim;
 mod parallel;
 pub mod peak;
+pub mod quantise;
 pub mod reduce;
 pub mod referee;
 pub mod rope;

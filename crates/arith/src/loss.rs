@@ -3,6 +3,9 @@
 //! For a row z with target t: m = largest element, e_j = exp(z_j - m), s = 16-lane sum of e,
 //! loss = log(s) - (z_t - m), in nats. Gradient: dz_j = (e_j * (1 / s)) * scale for j != t and
 //! dz_t = (e_t * (1 / s) - 1) * scale. Rows do not interact.
+//!
+//! With n logits within a range D and probabilities p: the error of the loss is below
+//! (3 D + 3 log n + n / 16 + 8) * 2^-24, that of dz_j below (2 D + n / 16 + 13) * 2^-24 * scale * (p_j, + 1 if j = t).
 
 use crate::{
     error::{ArithError, length, positive},

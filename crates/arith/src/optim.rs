@@ -4,6 +4,8 @@
 //! given by the caller and keep = fma(-rate, decay, 1):
 //! m = fma(beta1, m, (1 - beta1) * g); v = fma(beta2, v, ((1 - beta2) * g) * g);
 //! w = fma(-rate, (m * c1) / (sqrt(v * c2) + epsilon), w * keep).
+//! Errors: of m below 3 * 2^-24 * (abs(beta1 m) + abs((1 - beta1) g)), of v below 4 * 2^-24 * v, and of w, with m and v
+//! taken as given, below 2^-24 * (3 * abs(w keep) + 6 * abs(the change)).
 //!
 //! Momentum: b = fma(beta, b, g); the direction is b, or fma(beta, b, g) in Nesterov's form.
 //!

@@ -1,7 +1,9 @@
 //! Gate one vector by the SiLU of another (SwiGLU, Shazeer 2020).
 //!
 //! Forward: out = (gate * s) * up with s = sigmoid(gate). Backward: dup = dout * (gate * s),
-//! dgate = (dout * up) * (s * fma(gate, 1 - s, 1)). Errors follow from those of [`crate::scalar`].
+//! dgate = (dout * up) * (s * fma(gate, 1 - s, 1)). Relative error of out and dup is below 8 * 2^-24 (but where an
+//! exponential is subnormal, see [`crate::scalar`]); that of dgate is below
+//! 12 * 2^-24 * abs(dout * up) * s * (1 + abs(gate)).
 
 use crate::{
     error::{ArithError, length},

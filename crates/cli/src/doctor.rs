@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use tessera_arith::{Isa, Mat, MatMut, Store, conform, gemm, isa};
+use tessera_arith::{Isa, Mat, MatMut, Store, conform, gemm, isa, with_threads};
 
 /// Disk space below which a node should not start, bytes.
 const LEAST_DISK: u64 = 2 << 30;
@@ -51,25 +51,20 @@ fn check(name: &'static str, good: bool, otherwise: Verdict, found: String, advi
 }
 
 pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
-    let start = Instant::now();
-    let root = conform::run().root;
-    let took = start.elapsed();
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let conforms = root == conform::ROOT;
-    let speed = gemm_speed();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // One thread and all: a fault of one core or of the division of work shows in the second only.
+    let mut counts = vec![1, threads];
+    counts.dedup();
+    let runs: Vec<Run> = counts.into_iter().map(conformance).collect();
+    let conforms = runs.iter().all(|run| run.report.conforms());
+    let speed = gemm_speed();
     let existing = existing(&doctor.dir);
     let mut checks = vec![
         check(
             "arithmetic",
             conforms,
             Verdict::Bad,
-            format!(
-                "root {} in {} ms, expected {}",
-                &hex(&root)[..16],
-                took.as_millis(),
-                &hex(&conform::ROOT)[..16]
-            ),
+            describe(&runs),
             "this machine computes other bits than the rest: report it with the processor's name; do not train",
         ),
         check(
@@ -105,7 +100,8 @@ pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
         })
         .collect();
     let object = json!({
-        "can_join": bad == 0, "conforms": conforms, "gflops": (speed * 10.0).round() / 10.0,
+        "can_join": bad == 0, "conforms": conforms, "exact_tier": conforms,
+        "expected_root": hex(&conform::ROOT), "conformance": runs.iter().map(Run::json).collect::<Vec<_>>(), "gflops": (speed * 10.0).round() / 10.0,
         "isa": format!("{:?}", isa()), "threads": threads, "checks": list,
     });
     output.result(&object, || {
@@ -121,6 +117,11 @@ pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
                 text += &format!("     {:<14} -> {}\n", "", check.advice);
             }
         }
+        text += if conforms {
+            "the exact tier may count on this machine's arithmetic\n"
+        } else {
+            "this machine must not join the exact tier\n"
+        };
         text + if bad == 0 { "this machine can take part\n" } else { "this machine cannot take part yet\n" }
     });
     match bad {
@@ -129,6 +130,58 @@ pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
         _ if output.json => std::process::exit(1),
         _ => bail!("{bad} of {} checks failed", checks.len()),
     }
+}
+
+/// The conformance suite on a number of threads.
+struct Run {
+    threads: usize,
+    took: Duration,
+    report: conform::Report,
+}
+
+impl Run {
+    fn json(&self) -> Value {
+        let mismatch = |mismatch: &conform::Mismatch| {
+            json!({
+                "operation": mismatch.operation, "expected": hex(&mismatch.expected), "got": hex(&mismatch.got),
+            })
+        };
+        json!({
+            "threads": self.threads, "isa": format!("{:?}", isa()), "conforms": self.report.conforms(),
+            "root": hex(&self.report.root), "ms": self.took.as_millis() as u64,
+            "mode_fault": self.report.environment.fault(),
+            "mismatches": self.report.mismatches().iter().map(mismatch).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn conformance(threads: usize) -> Run {
+    let start = Instant::now();
+    let report = with_threads(threads, conform::run);
+    Run { threads, took: start.elapsed(), report }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Says how each run of the suite ended, and of one that failed which operations differ.
+fn describe(runs: &[Run]) -> String {
+    let one = |run: &Run| {
+        let outcome = if run.report.conforms() { "conforms" } else { "DIFFERS" };
+        let root = &hex(&run.report.root)[..16];
+        let (threads, ms) = (run.threads, run.took.as_millis());
+        let mut text = format!("{outcome} with {threads} threads on {:?} in {ms} ms, root {root}", isa());
+        if let Some(fault) = run.report.environment.fault() {
+            text += &format!("; {fault}");
+        }
+        for mismatch in run.report.mismatches() {
+            let (expected, got) = (hex(&mismatch.expected), hex(&mismatch.got));
+            text += &format!("; {}: expected {}, got {}", mismatch.operation, &expected[..16], &got[..16]);
+        }
+        text
+    };
+    runs.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// Billions of operations a second in 256 x 256 matrix products, measured for a moment.
