@@ -34,6 +34,7 @@ const TRACED: &[(&str, &str)] = &[
     ("optim::momentum", "momentum"),
     ("optim::newton_schulz", "newton_schulz"),
     ("optim::newton_schulz_gram", "newton_schulz_gram"),
+    ("optim::orthogonalise", "newton_schulz_gram"),
     ("reduce::dot", "dot"),
     ("reduce::max", "max"),
     ("reduce::sum", "sum"),
