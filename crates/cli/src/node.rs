@@ -14,6 +14,9 @@ use tessera_node::{
 };
 use tokio::sync::{broadcast::error::RecvError, watch};
 
+/// Memory for tapes unless told otherwise.
+const DEFAULT_TAPE_MIB: u32 = (seat::DEFAULT_TAPE_BYTES >> 20) as u32;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Node {
     #[command(flatten)]
@@ -44,6 +47,12 @@ pub(crate) struct Node {
     /// Threads of arithmetic; the result does not depend on them
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Memory for what forward passes leave to their backward passes; the result does not depend on it
+    ///
+    /// A backward pass that finds nothing left runs forward again, which takes about a quarter more time in all.
+    /// With 0 every one does. Weights, sums and kept inputs are not counted here.
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_TAPE_MIB, requires = "run")]
+    tape_memory: u32,
     /// Address at which other seats reach this one, if it differs from --listen
     #[arg(long, value_name = "IP:PORT")]
     endpoint: Option<SocketAddr>,
@@ -151,6 +160,7 @@ struct SeatPlan {
     corpus: Option<String>,
     serve: bool,
     threads: usize,
+    tape_bytes: usize,
     endpoint: Option<SocketAddr>,
 }
 
@@ -163,7 +173,19 @@ fn seat_config(path: &PathBuf, node: &Node) -> Result<SeatPlan> {
         None => None,
     };
     let spec = crate::run::read_spec(path)?;
-    Ok(SeatPlan { spec, corpus, serve: node.serve, threads: node.threads, endpoint: node.endpoint })
+    Ok(SeatPlan {
+        spec,
+        corpus,
+        serve: node.serve,
+        threads: node.threads,
+        tape_bytes: bytes(node.tape_memory),
+        endpoint: node.endpoint,
+    })
+}
+
+/// `mib` MiB in bytes, or all there can be.
+fn bytes(mib: u32) -> usize {
+    usize::try_from(u64::from(mib) << 20).unwrap_or(usize::MAX)
 }
 
 /// Train and serve; never returns where no run was given.
@@ -180,6 +202,7 @@ async fn training(
         corpus: plan.corpus,
         endpoint: plan.endpoint.unwrap_or(daemon.address),
         threads: plan.threads,
+        tape_bytes: plan.tape_bytes,
         serve: plan.serve,
     };
     let (sink, mut queue) = seat::event::Events::new(4096);
@@ -223,5 +246,41 @@ async fn validating(daemon: &Daemon, events: Events) -> String {
                 Err(RecvError::Closed) => return "its feed ended".into(),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        node: Node,
+    }
+
+    /// What `tessera node --run SPEC FLAGS` plans for its seat.
+    fn plan(flags: &[&str]) -> SeatPlan {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, RunSpec::preset("tiny").unwrap().to_toml()).unwrap();
+        let run = path.display().to_string();
+        let args = ["node", "--dir", "somewhere", "--run", &run].into_iter().chain(flags.iter().copied());
+        let node = Command::parse_from(args).node;
+        seat_config(&path, &node).unwrap()
+    }
+
+    #[test]
+    fn tape_memory_is_told_in_mib_and_may_be_nothing() {
+        assert_eq!(plan(&[]).tape_bytes, seat::DEFAULT_TAPE_BYTES);
+        assert_eq!(plan(&["--tape-memory", "0"]).tape_bytes, 0);
+        assert_eq!(plan(&["--tape-memory", "3"]).tape_bytes, 3 * 1024 * 1024);
+    }
+
+    #[test]
+    fn more_tape_memory_than_there_is_means_all() {
+        let most = usize::try_from(u64::from(u32::MAX) << 20).unwrap_or(usize::MAX);
+        assert_eq!(plan(&["--tape-memory", &u32::MAX.to_string()]).tape_bytes, most);
     }
 }

@@ -60,3 +60,34 @@ fn keys_and_networks_are_never_overwritten_and_errors_are_objects_too() {
     let validate = world.command("user", &["node", "--validate"]);
     refuse(&validate, 1, &["is not a validator of network", "its validators are"]);
 }
+
+#[test]
+fn a_wrong_flag_says_what_is_allowed() {
+    refuse(&["node", "--run", "run.toml", "--tape-memory", "much"], 2, &["much", "--tape-memory <MIB>"]);
+    refuse(&["node", "--tape-memory", "64"], 2, &["--run <SPEC.toml>"]);
+    refuse(
+        &["bench", "gemm", "--threads", "0"],
+        2,
+        &["--threads", "a number from 1 to 256", "1 is the calling thread"],
+    );
+    refuse(&["bench", "stage", "--preset", "tiny"], 2, &["tiny", "d512", "nano", "base"]);
+    refuse(&["bench", "speed"], 2, &["speed", "--help"]);
+}
+
+#[test]
+fn doctor_computes_the_committed_bits_with_one_thread_and_with_all() {
+    let home = tempfile::tempdir().unwrap();
+    // A full disk or little memory is a verdict about the machine, not about its arithmetic.
+    let found = tessera(&["doctor", "--dir", &show(home.path())]).json;
+    assert_eq!((&found["conforms"], &found["exact_tier"]), (&true.into(), &true.into()), "{found}");
+    let threads = std::thread::available_parallelism().unwrap().get();
+    let mut counts = vec![1, threads];
+    counts.dedup();
+    let runs = found["conformance"].as_array().unwrap();
+    assert_eq!(runs.iter().map(|run| run["threads"].as_u64().unwrap() as usize).collect::<Vec<_>>(), counts);
+    for run in runs {
+        assert_eq!((&run["root"], &run["mode_fault"]), (&found["expected_root"], &serde_json::Value::Null));
+    }
+    assert!(found["gflops"].as_f64().unwrap() > 0.0);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "it leaves nothing behind");
+}

@@ -20,6 +20,7 @@ use tessera_canon::{PublicKey, SecretKey, codec};
 use tessera_chain::LightClient;
 use tessera_model::{Dataset, RunSpec};
 use tessera_net::Transport;
+pub use tessera_swarm::DEFAULT_TAPE_BYTES;
 use tessera_wire::from_frame;
 use tokio::sync::{oneshot, watch};
 use training::Trained;
@@ -37,6 +38,8 @@ pub struct SeatConfig {
     pub endpoint: SocketAddr,
     /// Threads of arithmetic.
     pub threads: usize,
+    /// Most bytes of tapes held between forward and backward; with 0 every backward pass runs forward again.
+    pub tape_bytes: usize,
     /// Serve inference after training.
     pub serve: bool,
 }

@@ -52,7 +52,7 @@ pub(super) async fn train<T: Transport>(
     let path = folder.run_path(&spec.run_id()).join(format!("stage-{}", place.stage));
     let store = StateFiles::open(&path)
         .map_err(|cause| SeatError::Store { folder: path.display().to_string(), cause })?;
-    let mut arithmetic = start_worker(&spec, place.stage, data, store)?;
+    let mut arithmetic = start_worker(&spec, place.stage, data, store, config.tape_bytes)?;
     let mut trainer = Trainer::new(TrainerConfig {
         network: ledger.network(),
         shape: Shape::of(&spec),
@@ -205,10 +205,49 @@ fn start_worker(
     stage: u16,
     data: Option<Arc<Dataset>>,
     store: StateFiles,
+    tape_bytes: usize,
 ) -> Result<Arithmetic, SeatError> {
-    let mut worker = Worker::new(spec.clone(), stage, data, Box::new(store))?;
+    let mut worker = new_worker(spec, stage, data, store, tape_bytes)?;
     WorkerThread::start("arithmetic", move |order| match order {
         Order::Job(job) => Answer::Done(Box::new(worker.execute(job))),
         Order::Weights => Answer::Weights(Arc::new(worker.state().snapshot())),
     })
+}
+
+/// A worker that holds at most `tape_bytes` of tapes.
+fn new_worker(
+    spec: &Arc<RunSpec>,
+    stage: u16,
+    data: Option<Arc<Dataset>>,
+    store: StateFiles,
+    tape_bytes: usize,
+) -> Result<Worker, SeatError> {
+    let mut worker = Worker::new(spec.clone(), stage, data, Box::new(store))?;
+    worker.set_tape_budget(tape_bytes);
+    Ok(worker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tessera_wire::Tensor;
+
+    #[test]
+    fn a_seats_worker_holds_no_more_tapes_than_it_was_given_memory_for() {
+        let spec = Arc::new(RunSpec::preset("tiny").unwrap());
+        let one_tape = StageWeights::init(&spec, 1).unwrap().tape_bytes();
+        let zeros = vec![0.0; spec.boundary_values()];
+        let input = Tensor::from_f32(&zeros, spec.microbatch_tokens(), spec.model.d_model as usize).unwrap();
+        for (tape_bytes, held) in [(0, 0), (one_tape, one_tape), (usize::MAX, 2 * one_tape)] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = StateFiles::open(folder.path()).unwrap();
+            let mut worker = new_worker(&spec, 1, None, store, tape_bytes).unwrap();
+            assert!(matches!(worker.execute(Job::Load), JobResult::Loaded { .. }));
+            for unit in 0..2 {
+                let forwarded = worker.execute(Job::Forward { step: 0, unit, input: Some(input.clone()) });
+                assert!(matches!(forwarded, JobResult::Forwarded { .. }), "{forwarded:?}");
+            }
+            assert_eq!(worker.tape_bytes(), held, "with {tape_bytes} bytes");
+        }
+    }
 }
