@@ -9,6 +9,9 @@ pub enum BenchError {
     /// A flag has a value it cannot have.
     #[error("--{flag}: expected {expected}, got {got:?}; {advice}")]
     Flag { flag: &'static str, expected: String, got: String, advice: &'static str },
+    /// A flag's text is no value of it; the command line says which flag and which text.
+    #[error("expected {expected}; {advice}")]
+    Value { expected: String, advice: &'static str },
     /// Sizes that make no model.
     #[error(transparent)]
     Shape(#[from] SpecError),
@@ -19,7 +22,7 @@ pub enum BenchError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The disk or a pipe failed.
-    #[error("{action} {path}: {cause}")]
+    #[error("cannot {action} {path}: {cause}")]
     Io { action: &'static str, path: String, cause: std::io::Error },
     /// A file of results that this version cannot read.
     #[error(

@@ -52,20 +52,19 @@ pub struct Common {
 }
 
 impl Common {
-    /// The instruction sets to use.
+    /// The instruction sets to use, each once.
     pub(crate) fn isas(&self) -> Vec<Isa> {
         if self.isa.is_empty() {
             Isa::available().last().copied().into_iter().collect()
         } else {
-            self.isa.clone()
+            once(&self.isa)
         }
     }
-    /// Every pair of instruction set and number of threads.
+    /// Every pair of instruction set and number of threads, each once.
     pub(crate) fn settings(&self) -> Vec<(Isa, usize)> {
-        self.isas()
-            .into_iter()
-            .flat_map(|isa| self.threads.iter().map(move |&threads| (isa, threads)))
-            .collect()
+        let threads = once(&self.threads);
+        let with = |isa| threads.iter().map(move |&threads| (isa, threads));
+        self.isas().into_iter().flat_map(with).collect()
     }
 }
 
@@ -97,8 +96,9 @@ pub struct GemmFlags {
 pub struct StageFlags {
     #[command(flatten)]
     pub size: SizeFlags,
-    /// How forward and backward share their work: `kept` (forward, keeping a tape, then backward), `recomputed` (forward, then backward from the input),
-    /// `backward` (backward alone, with the forward pass inside it)
+    /// How forward and backward share their work: `kept` (forward, keeping a tape, then backward),
+    /// `recomputed` (forward, then backward from the input), `backward` (backward alone, with the forward pass
+    /// inside it)
     #[arg(long, value_name = "NAME", default_value = "kept", value_parser = crate::stage::Pass::parse)]
     pub pass: crate::stage::Pass,
     /// Leave out the time by operation
@@ -133,7 +133,7 @@ pub struct MuonFlags {
     #[command(flatten)]
     pub size: SizeFlags,
     /// Tokens of one optimizer step
-    #[arg(long, value_name = "N", default_value = "8192", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "8192", value_parser = step_tokens)]
     pub step_tokens: u64,
     #[command(flatten)]
     pub common: Common,
@@ -179,12 +179,27 @@ pub struct SizeFlags {
     pub qk_norm: Option<bool>,
 }
 
+/// The different items of `list`, in order.
+pub(crate) fn once<T: Copy + PartialEq>(list: &[T]) -> Vec<T> {
+    list.iter().fold(Vec::new(), |mut seen, &item| {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+        seen
+    })
+}
+
 /// Name of an instruction set in flags and results.
 pub(crate) fn isa_name(isa: Isa) -> String {
     format!("{isa:?}").to_lowercase()
 }
 
-/// The refusal of the value `got` of --`flag`.
+/// The refusal of a text that is no value of a flag.
+pub(crate) fn unfit<T>(expected: impl Into<String>, advice: &'static str) -> Result<T, BenchError> {
+    Err(BenchError::Value { expected: expected.into(), advice })
+}
+
+/// The refusal of the value `got` of --`flag`, which only other flags make impossible.
 pub(crate) fn refuse<T>(
     flag: &'static str,
     expected: impl Into<String>,
@@ -197,24 +212,21 @@ pub(crate) fn refuse<T>(
 fn threads(text: &str) -> Result<usize, BenchError> {
     match text.parse() {
         Ok(count @ 1..=MOST_THREADS) => Ok(count),
-        _ => refuse(
-            "threads",
-            format!("a number from 1 to {MOST_THREADS}"),
-            text,
-            "1 is the calling thread alone",
-        ),
+        _ => unfit(format!("a number from 1 to {MOST_THREADS}"), "1 is the calling thread alone"),
     }
 }
 
 fn rounds(text: &str) -> Result<u32, BenchError> {
     match text.parse() {
         Ok(count @ 1..=MOST_ROUNDS) => Ok(count),
-        _ => refuse(
-            "rounds",
-            format!("a number from 1 to {MOST_ROUNDS}"),
-            text,
-            "7 or more give a sound median",
-        ),
+        _ => unfit(format!("a number from 1 to {MOST_ROUNDS}"), "7 or more give a sound median"),
+    }
+}
+
+fn step_tokens(text: &str) -> Result<u64, BenchError> {
+    match text.parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => unfit("a number from 1 on", "runs have some thousand tokens a step"),
     }
 }
 
@@ -224,7 +236,7 @@ fn instruction_set(text: &str) -> Result<Isa, BenchError> {
         Some(isa) => Ok(*isa),
         None => {
             let names: Vec<String> = available.into_iter().map(isa_name).collect();
-            refuse("isa", format!("one of {}", names.join(", ")), text, "those are what this machine has")
+            unfit(format!("one of {}", names.join(", ")), "those are what this machine has")
         }
     }
 }
@@ -233,7 +245,7 @@ fn shape(text: &str) -> Result<[usize; 3], BenchError> {
     let sizes: Option<Vec<usize>> = text.split('x').map(|size| size.parse().ok()).collect();
     match sizes.as_deref() {
         Some(&[m, n, k]) if [m, n, k].iter().all(|size| (1..=32_768).contains(size)) => Ok([m, n, k]),
-        _ => refuse("shape", "three sizes from 1 to 32768 as MxNxK", text, "write for example 512x1376x2048"),
+        _ => unfit("three sizes from 1 to 32768 as MxNxK", "write for example 512x1376x2048"),
     }
 }
 
@@ -241,15 +253,13 @@ fn layout(text: &str) -> Result<&'static str, BenchError> {
     const LAYOUTS: [&str; 4] = ["nn", "tn", "nt", "tt"];
     match LAYOUTS.into_iter().find(|known| *known == text) {
         Some(known) => Ok(known),
-        None => refuse("layout", "one of nn, tn, nt, tt", text, "the first letter is A, the second B"),
+        None => unfit("one of nn, tn, nt, tt", "the first letter is A, the second B"),
     }
 }
 
 fn run_preset(text: &str) -> Result<&'static str, BenchError> {
     match PRESETS.into_iter().find(|known| *known == text) {
         Some(known) => Ok(known),
-        None => {
-            refuse("preset", format!("one of {}", PRESETS.join(", ")), text, "those are the presets of runs")
-        }
+        None => unfit(format!("one of {}", PRESETS.join(", ")), "those are the presets of runs"),
     }
 }

@@ -121,7 +121,10 @@ impl Report {
         };
         let most = common.threads.iter().copied().max().unwrap_or(1);
         if most > report.machine.cores {
-            report.notes.push(format!("{most} threads on {} cores", report.machine.cores));
+            report.notes.push(format!("{most} threads on {}", count(report.machine.cores, "core")));
+        }
+        if cfg!(debug_assertions) {
+            report.notes.push("built with debug assertions: a release build is several times faster".into());
         }
         if common.rounds < ENOUGH_ROUNDS {
             report.notes.push(format!("fewer than {ENOUGH_ROUNDS} rounds: the medians say little"));
@@ -141,8 +144,13 @@ impl Report {
     pub fn text(&self) -> String {
         let load = self.load.map_or(String::new(), |load| format!(", load {load:.2}"));
         let mut text = format!(
-            "{} on {} ({} cores, {}), {}, {} rounds{load}\n\n",
-            self.kind, self.machine.cpu, self.machine.cores, self.machine.isa, self.date, self.rounds
+            "{} on {} ({}, {}), {}, {}{load}\n\n",
+            self.kind,
+            self.machine.cpu,
+            count(self.machine.cores, "core"),
+            self.machine.isa,
+            self.date,
+            count(self.rounds as usize, "round")
         );
         let figures: Vec<&String> =
             self.rows.iter().flat_map(|row| row.figures.keys()).fold(Vec::new(), |mut seen, name| {
@@ -159,7 +167,7 @@ impl Report {
         }
         for row in &self.rows {
             let mut cells = vec![row.name.clone()];
-            cells.extend([row.median, row.best, row.per_cpu_second].map(number));
+            cells.extend([row.median, row.best, row.per_cpu_second].map(rate));
             cells.extend([row.unit.clone(), number(row.milliseconds)]);
             cells
                 .extend(figures.iter().map(|name| row.figures.get(*name).copied().map_or("".into(), number)));
@@ -205,6 +213,11 @@ fn align(table: &[Vec<String>]) -> String {
     text
 }
 
+/// A rate; there is none where a difference of two times is negative.
+fn rate(value: f64) -> String {
+    if value > 0.0 { number(value) } else { "-".into() }
+}
+
 /// A number with about four significant digits.
 fn number(value: f64) -> String {
     match value.abs() {
@@ -214,6 +227,11 @@ fn number(value: f64) -> String {
         10.0.. => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
+}
+
+/// `1 core`, `2 cores`.
+fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 fn ratio(value: f64) -> String {
@@ -264,5 +282,11 @@ mod tests {
         let table =
             [["", "median"], ["long name", "1"], ["x", "23456789"]].map(|r| r.map(String::from).to_vec());
         assert_eq!(align(&table), "             median\nlong name         1\nx          23456789\n");
+    }
+
+    #[test]
+    fn a_negative_difference_has_no_rate_but_keeps_its_time() {
+        assert_eq!([2048.0, 0.0, -38332.0].map(rate), ["2048", "-", "-"]);
+        assert_eq!(number(-53.43), "-53.43");
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     data,
     error::BenchError,
-    flags::{SizeFlags, refuse},
+    flags::{SizeFlags, refuse, unfit},
 };
 use tessera_model::{Real, RunSpec, StageInput, StageTarget, StageWeights, Workspace};
 
@@ -71,7 +71,7 @@ impl Preset {
             None => {
                 let names: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
                 let expected = format!("one of {}", names.join(", "));
-                refuse("preset", expected, text, "change single sizes with their own flags")
+                unfit(expected, "change single sizes with their own flags")
             }
         }
     }
@@ -97,7 +97,7 @@ impl Part {
     pub(crate) fn parse(text: &str) -> Result<Part, BenchError> {
         match Part::NAMES.into_iter().find(|(name, _)| *name == text) {
             Some((_, part)) => Ok(part),
-            None => refuse("part", "one of middle, first, last, whole", text, "middle has no vocabulary"),
+            None => unfit("one of middle, first, last, whole", "middle has no vocabulary"),
         }
     }
     pub(crate) fn name(self) -> &'static str {

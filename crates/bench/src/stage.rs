@@ -6,7 +6,7 @@
 
 use crate::{
     error::BenchError,
-    flags::{StageFlags, isa_name, refuse},
+    flags::{StageFlags, isa_name, unfit},
     gemm::{peak_row, shares},
     machine::Peak,
     measure::{interleave, memory, repeat},
@@ -37,7 +37,7 @@ impl Pass {
             Some((_, pass)) => Ok(pass),
             None => {
                 let names = Pass::NAMES.map(|(name, _)| name).join(", ");
-                refuse("pass", format!("one of {names}"), text, "kept is what a trainer does")
+                unfit(format!("one of {names}"), "kept is what a trainer does")
             }
         }
     }

@@ -45,6 +45,19 @@ fn a_product_stands_beside_the_peak_and_then_beside_its_past() {
 }
 
 #[test]
+fn what_is_named_twice_is_measured_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "gemm --shape 8x8x8 --layout nn --isa portable,portable --threads 1,2,1 --rounds 1";
+    let report = bench(line, folder.path()).unwrap().unwrap();
+    let [product, peak] = ["gemm/m=8/n=8/k=8/layout=nn", "peak::fma_chains"]
+        .map(|of| format!("arith::{of}/isa=portable/threads"));
+    assert_eq!(
+        names(&report),
+        [format!("{product}=1"), format!("{product}=2"), format!("{peak}=1"), format!("{peak}=2")]
+    );
+}
+
+#[test]
 fn a_stage_reports_memory_and_where_its_time_goes() {
     let folder = tempfile::tempdir().unwrap();
     for (part, loss) in [("middle", false), ("last", true), ("first", false), ("whole", true)] {
@@ -114,7 +127,7 @@ fn impossible_flags_say_what_was_expected() {
         ("stage --part end", "one of middle, first, last, whole"),
         ("stage --pass none", "one of kept, recomputed, backward"),
         ("decode --preset huge", "one of tiny, nano, micro, base"),
-        ("muon --step-tokens 0", "--step-tokens"),
+        ("muon --step-tokens 0", "a number from 1 on"),
     ] {
         let error = refused(line);
         assert!(error.contains(expected), "{line}: {error}");

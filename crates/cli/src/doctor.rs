@@ -57,7 +57,9 @@ pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
     counts.dedup();
     let runs: Vec<Run> = counts.into_iter().map(conformance).collect();
     let conforms = runs.iter().all(|run| run.report.conforms());
-    let speed = gemm_speed();
+    let speed = with_threads(threads, gemm_speed);
+    let available: Vec<String> = Isa::available().into_iter().map(isa_name).collect();
+    let build = if cfg!(debug_assertions) { "; a release build is several times faster" } else { "" };
     let existing = existing(&doctor.dir);
     let mut checks = vec![
         check(
@@ -71,14 +73,14 @@ pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
             "instructions",
             isa() != Isa::Portable,
             Verdict::Warn,
-            format!("{:?} in use of {:?}", isa(), Isa::available()),
+            format!("{} in use, of {}", isa_name(isa()), available.join(", ")),
             "without AVX2 and FMA the same bits take many times longer",
         ),
         check(
             "speed",
             speed >= 1.0,
             Verdict::Warn,
-            format!("{speed:.1} Gflop/s in matrix products, {threads} threads"),
+            format!("{speed:.1} GFLOP/s in matrix products with {}{build}", count(threads)),
             "it will be slow",
         ),
         disk(&existing),
@@ -101,8 +103,8 @@ pub(crate) fn run(doctor: Doctor, output: Output) -> Result<()> {
         .collect();
     let object = json!({
         "can_join": bad == 0, "conforms": conforms, "exact_tier": conforms,
-        "expected_root": hex(&conform::ROOT), "conformance": runs.iter().map(Run::json).collect::<Vec<_>>(), "gflops": (speed * 10.0).round() / 10.0,
-        "isa": format!("{:?}", isa()), "threads": threads, "checks": list,
+        "expected_root": hex(&conform::ROOT), "conformance": runs.iter().map(Run::json).collect::<Vec<_>>(),
+        "gflops": (speed * 10.0).round() / 10.0, "isa": isa_name(isa()), "threads": threads, "checks": list,
     });
     output.result(&object, || {
         let mut text = String::new();
@@ -147,7 +149,7 @@ impl Run {
             })
         };
         json!({
-            "threads": self.threads, "isa": format!("{:?}", isa()), "conforms": self.report.conforms(),
+            "threads": self.threads, "isa": isa_name(isa()), "conforms": self.report.conforms(),
             "root": hex(&self.report.root), "ms": self.took.as_millis() as u64,
             "mode_fault": self.report.environment.fault(),
             "mismatches": self.report.mismatches().iter().map(mismatch).collect::<Vec<_>>(),
@@ -165,13 +167,22 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The name of an instruction set, as `--isa` of the measurements takes it.
+fn isa_name(isa: Isa) -> String {
+    format!("{isa:?}").to_lowercase()
+}
+
+/// `1 thread`, `2 threads`.
+fn count(threads: usize) -> String {
+    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
+}
+
 /// Says how each run of the suite ended, and of one that failed which operations differ.
 fn describe(runs: &[Run]) -> String {
     let one = |run: &Run| {
         let outcome = if run.report.conforms() { "conforms" } else { "DIFFERS" };
-        let root = &hex(&run.report.root)[..16];
-        let (threads, ms) = (run.threads, run.took.as_millis());
-        let mut text = format!("{outcome} with {threads} threads on {:?} in {ms} ms, root {root}", isa());
+        let (threads, ms) = (count(run.threads), run.took.as_millis());
+        let mut text = format!("{outcome} with {threads} in {ms} ms, root {}", &hex(&run.report.root)[..16]);
         if let Some(fault) = run.report.environment.fault() {
             text += &format!("; {fault}");
         }
@@ -181,7 +192,7 @@ fn describe(runs: &[Run]) -> String {
         }
         text
     };
-    runs.iter().map(one).collect::<Vec<_>>().join("; ")
+    format!("on {}: {}", isa_name(isa()), runs.iter().map(one).collect::<Vec<_>>().join("; "))
 }
 
 /// Billions of operations a second in 256 x 256 matrix products, measured for a moment.
