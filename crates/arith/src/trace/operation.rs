@@ -1,6 +1,6 @@
 //! Name every operation of this crate, with its sizes and parameters.
 
-use crate::{ArithError, Store, attention, error::positive, grid::EXPONENTS, optim::AdamW};
+use crate::{ArithError, Store, attention, error::positive, grid::EXPONENTS, optim::AdamW, quantise::Format};
 
 /// An operation with its sizes and parameters: all that is needed, besides its inputs, to know its steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,11 +77,15 @@ pub enum Operation {
     Merge { len: usize },
     /// [`crate::grid::dequantise`].
     Dequantise { len: usize, exponent: i32, scale: f32 },
+    /// [`crate::quantise::encode`]: numbers to bytes.
+    Encode { format: Format, rows: usize, width: usize },
+    /// [`crate::quantise::decode`]: bytes to numbers.
+    Decode { format: Format, rows: usize, width: usize },
 }
 
 impl Operation {
     /// The names of all operations, in the order of the enum.
-    pub const NAMES: [&'static str; 36] = [
+    pub const NAMES: [&'static str; 38] = [
         "gemm",
         "gemm_symmetric",
         "sum",
@@ -118,6 +122,8 @@ impl Operation {
         "quantise_sub",
         "merge",
         "dequantise",
+        "quantise encode",
+        "quantise decode",
     ];
 
     /// The name of the operation.
@@ -160,6 +166,8 @@ impl Operation {
             QuantiseSub { .. } => "quantise_sub",
             Merge { .. } => "merge",
             Dequantise { .. } => "dequantise",
+            Encode { .. } => "quantise encode",
+            Decode { .. } => "quantise decode",
         }
     }
 
@@ -174,6 +182,7 @@ impl Operation {
             | Operation::RmsBackward { d, .. }
             | Operation::Gather { d, .. }
             | Operation::ScatterAdd { d, .. } => sizes(&[("width", *d)]),
+            Operation::Encode { width, .. } | Operation::Decode { width, .. } => sizes(&[("width", *width)]),
             Operation::Rope { heads, head_dim, .. } => {
                 sizes(&[("heads", *heads), ("head_dim", *head_dim)])?;
                 if head_dim % 2 == 0 {

@@ -34,6 +34,8 @@ const TRACED: &[(&str, &str)] = &[
     ("optim::momentum", "momentum"),
     ("optim::newton_schulz", "newton_schulz"),
     ("optim::newton_schulz_gram", "newton_schulz_gram"),
+    ("quantise::decode", "quantise decode"),
+    ("quantise::encode", "quantise encode"),
     ("reduce::dot", "dot"),
     ("reduce::max", "max"),
     ("reduce::sum", "sum"),
@@ -60,6 +62,7 @@ const TRACED: &[(&str, &str)] = &[
 const OTHERS: &[&str] = &[
     "conform::run",
     "elementwise::finite",
+    "environment::environment",
     "grid::greatest",
     "isa::isa",
     "isa::with_isa",
