@@ -53,21 +53,18 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub(crate) fn check(&self) -> Result<(), ArithError> {
-        positive("attention", "heads", self.heads)?;
-        positive("attention", "kv_heads", self.kv_heads)?;
-        positive("attention", "head_dim", self.head_dim)?;
-        positive("attention", "seq", self.seq)?;
+    /// Checks that no size is zero and the key heads divide the query heads.
+    pub(crate) fn check(&self, operation: &'static str) -> Result<(), ArithError> {
+        positive(operation, "batch", self.batch)?;
+        positive(operation, "seq", self.seq)?;
+        positive(operation, "heads", self.heads)?;
+        positive(operation, "kv_heads", self.kv_heads)?;
+        positive(operation, "head_dim", self.head_dim)?;
         if self.heads.is_multiple_of(self.kv_heads) {
             return Ok(());
         }
         let got = self.kv_heads as i64;
-        Err(ArithError::Parameter {
-            operation: "attention",
-            argument: "kv_heads",
-            got,
-            allowed: "divisors of heads",
-        })
+        Err(ArithError::Parameter { operation, argument: "kv_heads", got, allowed: "divisors of heads" })
     }
 
     /// Values in a row of queries.
@@ -383,7 +380,7 @@ fn by_group(
 /// [batch * seq, kv_heads * head_dim].
 pub fn forward(shape: Shape, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) -> Result<(), ArithError> {
     const NAME: &str = "attention forward";
-    shape.check()?;
+    shape.check(NAME)?;
     let (q_len, kv_len) = shape.sequence_lengths();
     length(NAME, "q", q.len(), shape.batch.saturating_mul(q_len))?;
     length(NAME, "k", k.len(), shape.batch.saturating_mul(kv_len))?;
@@ -407,10 +404,9 @@ pub fn decode(
 ) -> Result<(), ArithError> {
     const NAME: &str = "attention decode";
     let shape = Shape { batch: 1, seq: 1, heads, kv_heads, head_dim };
-    shape.check()?;
+    shape.check(NAME)?;
     let width = shape.kv_width();
     let keys = crate::error::rows(NAME, "k_cache", k_cache.len(), width)?;
-    positive(NAME, "rows of k_cache", keys)?;
     length(NAME, "v_cache", v_cache.len(), k_cache.len())?;
     length(NAME, "q_row", q_row.len(), shape.q_width())?;
     length(NAME, "out_row", out_row.len(), shape.q_width())?;
@@ -444,7 +440,7 @@ pub fn backward(
     dv: &mut [f32],
 ) -> Result<(), ArithError> {
     const NAME: &str = "attention backward";
-    shape.check()?;
+    shape.check(NAME)?;
     let (q_len, kv_len) = shape.sequence_lengths();
     for (argument, got) in [("q", q.len()), ("dout", dout.len()), ("dq", dq.len())] {
         length(NAME, argument, got, shape.batch.saturating_mul(q_len))?;

@@ -1,7 +1,7 @@
 //! Look up the vectors of tokens, and add gradients back.
 
 use crate::{
-    error::{ArithError, length, rows},
+    error::{ArithError, length, positive, rows},
     parallel,
 };
 
@@ -13,6 +13,7 @@ fn check(
     values: usize,
 ) -> Result<(), ArithError> {
     let vocab = rows(operation, "table", table, d)?;
+    positive(operation, "tokens", tokens.len())?;
     length(operation, "rows", values, tokens.len().saturating_mul(d))?;
     match tokens.iter().find(|token| **token as usize >= vocab) {
         None => Ok(()),

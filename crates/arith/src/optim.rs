@@ -27,7 +27,7 @@
 
 use crate::{
     elementwise,
-    error::{ArithError, length},
+    error::{ArithError, length, positive},
     gemm::{Mat, MatMut, Store, gemm, gemm_symmetric},
     isa::isa,
     lanes::{Fused, Kernel, dispatch},
@@ -155,9 +155,16 @@ impl Kernel for Combine<'_> {
 /// The quintic of Muon: a X + b X X' X + c (X X')^2 X.
 pub(crate) const NEWTON_SCHULZ: (f32, f32, f32) = (3.4445, -4.7750, 2.0315);
 
-/// Replaces `m` [rows, cols] by a nearly orthogonal matrix with the same singular vectors. Muon uses 5 `steps`.
+fn matrix(operation: &'static str, m: &[f32], rows: usize, cols: usize) -> Result<(), ArithError> {
+    positive(operation, "rows", rows)?;
+    positive(operation, "cols", cols)?;
+    length(operation, "m", m.len(), rows.saturating_mul(cols))
+}
+
+/// Replaces `m` [rows, cols] by a nearly orthogonal matrix with the same singular vectors. Muon uses 5 `steps`; zero only
+/// scale `m`.
 pub fn newton_schulz(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {
-    length("newton_schulz", "m", m.len(), rows.saturating_mul(cols))?;
+    matrix("newton_schulz", m, rows, cols)?;
     let (a, b, c) = NEWTON_SCHULZ;
     let isa = isa();
     elementwise::scale(m, 1.0 / (sum_squares(m).sqrt() + 1e-7));
@@ -182,7 +189,7 @@ pub fn newton_schulz(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> R
 /// Replaces `m` [rows, cols] as [`newton_schulz`] does, by way of its Gram matrix: cheaper from a ratio of sides of
 /// two on. Zero `steps` only scale `m`.
 pub fn newton_schulz_gram(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {
-    length("newton_schulz_gram", "m", m.len(), rows.saturating_mul(cols))?;
+    matrix("newton_schulz_gram", m, rows, cols)?;
     let (a, b, c) = NEWTON_SCHULZ;
     let isa = isa();
     elementwise::scale(m, 1.0 / (sum_squares(m).sqrt() + 1e-7));
@@ -226,8 +233,16 @@ pub fn global_norm(tensors: &[&[f32]]) -> f32 {
 }
 
 /// Scales `tensors` by max_norm / norm if their global norm exceeds `max_norm`; returns the norm before.
-/// A norm that is not finite is an error, and nothing is changed.
+/// A norm that is not finite is an error, as is a `max_norm` that is negative or NaN, and nothing is changed.
 pub fn clip(tensors: &mut [&mut [f32]], max_norm: f32) -> Result<f32, ArithError> {
+    if max_norm.is_nan() || max_norm < 0.0 {
+        return Err(ArithError::Number {
+            operation: "clip",
+            argument: "max_norm",
+            got: max_norm.to_string(),
+            allowed: "0..",
+        });
+    }
     let norm = tensors.iter().fold(0.0, |total, tensor| total + sum_squares(tensor)).sqrt();
     if !norm.is_finite() {
         return Err(ArithError::NonFinite { operation: "clip", index: 0 });

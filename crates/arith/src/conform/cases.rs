@@ -21,8 +21,8 @@ pub(super) fn products(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -
             shapes.extend(SIZES.map(|k| (m, n, k)));
         }
     }
-    // Rows and columns beyond one tile, one panel and one thread; no k at all; several blocks of k.
-    shapes.extend([(5, 7, 0), (255, 3, 17), (3, 257, 17), (197, 34, 65), (13, 1541, 5), (26, 65, 65)]);
+    // Rows and columns beyond one tile, one panel and one thread; several blocks of k.
+    shapes.extend([(255, 3, 17), (3, 257, 17), (197, 34, 65), (13, 1541, 5), (26, 65, 65)]);
     shapes.extend([(2, 9, 512), (13, 33, 513), (40, 70, 300), (1, 40, 1025)]);
     for (case, (m, n, k)) in shapes.into_iter().enumerate() {
         let hostile = case % 4 == 3;
@@ -34,6 +34,23 @@ pub(super) fn products(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -
         let store = if case % 2 == 0 { Store::Set } else { Store::Add };
         (ops.gemm)(&mut c, a, b, store)?;
         leaf.add(&c);
+    }
+    Ok(())
+}
+
+/// Products that are not symmetric show which half is computed; thin, square and long ones, beyond one block of k.
+pub(super) fn symmetric_products(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
+    let shapes = [(1, 1), (2, 3), (3, 17), (17, 256), (33, 257), (40, 40), (65, 5), (97, 600), (130, 33)];
+    for (case, (n, k)) in shapes.into_iter().enumerate() {
+        let hostile = case % 4 == 3;
+        let (a, b) = (inputs.either(hostile, n * k), inputs.either(hostile, n * k));
+        let mut c = inputs.ordinary(n * n);
+        // A A' and A' A as in Newton-Schulz, and a product of two operands.
+        let (rows, columns) = (Mat::new(&a, n, k)?, Mat::new(&a, k, n)?);
+        for (a, b) in [(rows, rows.t()), (columns.t(), columns), (rows, Mat::new(&b, k, n)?)] {
+            (ops.gemm_symmetric)(&mut c, a, b)?;
+            leaf.add(&c);
+        }
     }
     Ok(())
 }
@@ -286,6 +303,43 @@ pub(super) fn orthogonalisations(ops: &Operations, inputs: &mut Inputs, leaf: &m
     for mut m in [vec![0.5; 15], vec![0.0; 15], inputs.hostile(15).iter().map(|x| x * 1e-30).collect()] {
         (ops.newton_schulz)(&mut m, 3, 5, 5)?;
         leaf.add(&m);
+    }
+    Ok(())
+}
+
+pub(super) fn gram_orthogonalisations(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
+    for (rows, cols) in [(1, 1), (3, 17), (17, 3), (33, 33), (20, 67), (67, 20), (5, 300), (300, 5)] {
+        for steps in [1, 2, 5] {
+            let mut m = inputs.ordinary(rows * cols);
+            (ops.newton_schulz_gram)(&mut m, rows, cols, steps)?;
+            leaf.add(&m);
+        }
+    }
+    // Rank one, zero, values whose squares vanish, and no step at all.
+    let faint: Vec<f32> = inputs.hostile(15).iter().map(|x| x * 1e-30).collect();
+    for (mut m, steps) in [(vec![0.5; 15], 5), (vec![0.0; 15], 5), (faint, 5), (inputs.ordinary(15), 0)] {
+        (ops.newton_schulz_gram)(&mut m, 3, 5, steps)?;
+        leaf.add(&m);
+    }
+    Ok(())
+}
+
+/// The forms that replace their operands.
+pub(super) fn in_place(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
+    for (rows, vocab) in [(1, 1), (3, 17), (17, 257)] {
+        for hostile in [false, true] {
+            let mut logits = inputs.either(hostile, rows * vocab);
+            let (targets, mut losses) = (inputs.indices(rows, vocab as u64), vec![0.0; rows]);
+            (ops.cross_entropy_in_place)(&mut logits, &targets, &mut losses, 1.0 / 3.0)?;
+            leaf.add(&losses);
+            leaf.add(&logits);
+            let mut fill = || inputs.either(hostile, rows * vocab);
+            let (mut gate, mut up, mut dout) = (fill(), fill(), fill());
+            (ops.swiglu_in_place)(&mut gate, &mut up, &mut dout)?;
+            for values in [&gate, &up, &dout] {
+                leaf.add(values);
+            }
+        }
     }
     Ok(())
 }

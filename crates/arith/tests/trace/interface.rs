@@ -47,7 +47,7 @@ fn inputs_that_do_not_fit_are_refused() {
     );
     let deep = Operation::NewtonSchulz { rows: 1, cols: 1, steps: 65 };
     assert!(refused(deep, &[("m", Data::Numbers(&[1.0]))]).contains("steps is 65"));
-    let odd = Operation::Rope { rows: 0, heads: 1, head_dim: 3, positions: 0, back: false };
+    let odd = Operation::Rope { rows: 1, heads: 1, head_dim: 3, positions: 1, back: false };
     assert!(refused(odd, &[]).contains("head_dim is 3"));
     let wire = Operation::Decode { format: Format::Int4, rows: 2, width: 3 };
     assert!(refused(wire, &[("bytes", Data::Bytes(&[0; 5]))]).contains("bytes holds 5 values, but 6"));
