@@ -1,5 +1,11 @@
 //! The suite gives the committed rows everywhere, and each kind of wrong kernel fails it.
 
+mod attention;
+mod layers;
+mod orthogonal;
+mod updates;
+mod wire;
+
 use super::*;
 use crate::{Isa, Mat, Store, norm, reduce, with_isa, with_threads};
 
