@@ -31,6 +31,8 @@ pub(super) fn products(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -
     // Rows and columns beyond one tile, one panel and one thread; several blocks of k.
     shapes.extend([(255, 3, 17), (3, 257, 17), (197, 34, 65), (13, 1541, 5), (26, 65, 65)]);
     shapes.extend([(2, 9, 512), (13, 33, 513), (40, 70, 300), (1, 40, 1025)]);
+    // Enough work for eight threads.
+    shapes.push((129, 513, 257));
     for (case, (m, n, k)) in shapes.into_iter().enumerate() {
         let hostile = case % 4 == 3;
         let (a, b) = (inputs.either(hostile, m * k), inputs.either(hostile, k * n));
@@ -59,10 +61,13 @@ pub(super) fn symmetric_products(ops: &Operations, inputs: &mut Inputs, leaf: &m
             leaf.add(&c);
         }
     }
-    let (a, mut c) = (times(1e-20, inputs.ordinary(9 * 5)), vec![0.0; 81]);
-    let a = Mat::new(&a, 9, 5)?;
-    (ops.gemm_symmetric)(&mut c, a, a.t())?;
-    leaf.add(&c);
+    // Products that are subnormal, and enough work for eight threads.
+    for (n, k, factor) in [(9, 5, 1e-20), (193, 460, 1.0)] {
+        let (a, mut c) = (times(factor, inputs.ordinary(n * k)), vec![0.0; n * n]);
+        let a = Mat::new(&a, n, k)?;
+        (ops.gemm_symmetric)(&mut c, a, a.t())?;
+        leaf.add(&c);
+    }
     Ok(())
 }
 
@@ -273,7 +278,8 @@ pub(super) fn embeddings(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf)
 }
 
 pub(super) fn elements(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
-    for len in SIZES {
+    // The last is divided over three threads.
+    for len in SIZES.into_iter().chain([80_003]) {
         for hostile in [false, true] {
             let (mut x, y) = (inputs.either(hostile, len), inputs.either(hostile, len));
             let mut out = vec![0.0; len];
@@ -444,6 +450,15 @@ pub(super) fn grids(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> D
         (ops.dequantise)(&sum, exponent, 0.1, &mut out)?;
         leaf.add(&out);
     }
+    // Divided over three threads.
+    let (g, mut sum, mut out) = (inputs.hostile(80_003), vec![5; 80_003], vec![0.0; 80_003]);
+    (ops.quantise_add)(&g, -20, &mut sum)?;
+    leaf.add_integers(&sum);
+    (ops.quantise_sub)(&inputs.ordinary(80_003), -20, &mut sum)?;
+    (ops.merge)(&mut sum, &vec![11; 80_003])?;
+    leaf.add_integers(&sum);
+    (ops.dequantise)(&sum, -20, 1.0 / 3.0, &mut out)?;
+    leaf.add(&out);
     // Ties, in both directions.
     let mut sum = vec![0; 65];
     let ties: Vec<f32> = (-32..33).map(|n| n as f32 * 0.5).collect();

@@ -340,6 +340,92 @@ fn other_functions_and_expressions_are_found_out() {
     }
 }
 
+/// Work that is divided over threads is large enough for a piece to be missed.
+#[test]
+fn a_forgotten_piece_of_work_is_found_out() {
+    const PIECE: usize = 1 << 15;
+    let forgetful: [(&str, Operations); 7] = [
+        (
+            "gemm",
+            with_product(|c, a, b, store| {
+                let before = c.to_vec();
+                (CANON.gemm)(c, a, b, store)?;
+                if a.rows() * a.cols() * b.cols() > 1 << 22 {
+                    let last = c.len() - b.cols();
+                    c[last..].copy_from_slice(&before[last..]);
+                }
+                Ok(())
+            }),
+        ),
+        (
+            "gemm_symmetric",
+            Operations {
+                gemm_symmetric: |c, a, b| {
+                    (CANON.gemm_symmetric)(c, a, b)?;
+                    if a.rows() * a.rows() * a.cols() > 1 << 23 {
+                        c[1] += 1.0;
+                    }
+                    Ok(())
+                },
+                ..CANON
+            },
+        ),
+        (
+            "elementwise",
+            Operations {
+                add: |x, y, out| {
+                    let len = x.len().min(2 * PIECE);
+                    (CANON.add)(&x[..len], &y[..len], &mut out[..len])
+                },
+                ..CANON
+            },
+        ),
+        (
+            "elementwise",
+            Operations {
+                scale: |x, factor| {
+                    let len = x.len().min(2 * PIECE);
+                    (CANON.scale)(&mut x[..len], factor);
+                },
+                ..CANON
+            },
+        ),
+        (
+            "grid",
+            Operations {
+                quantise_add: |g, exponent, sum| {
+                    let len = g.len().min(2 * PIECE);
+                    (CANON.quantise_add)(&g[..len], exponent, &mut sum[..len])
+                },
+                ..CANON
+            },
+        ),
+        (
+            "grid",
+            Operations {
+                merge: |sum, other| {
+                    let len = sum.len().min(2 * PIECE);
+                    (CANON.merge)(&mut sum[..len], &other[..len])
+                },
+                ..CANON
+            },
+        ),
+        (
+            "grid",
+            Operations {
+                dequantise: |sum, exponent, scale, out| {
+                    let len = sum.len().min(2 * PIECE);
+                    (CANON.dequantise)(&sum[..len], exponent, scale, &mut out[..len])
+                },
+                ..CANON
+            },
+        ),
+    ];
+    for (row, operations) in forgetful {
+        assert_eq!(found_out(&operations), [row]);
+    }
+}
+
 #[test]
 fn hidden_infinities_are_found_out() {
     let lenient = Operations {
