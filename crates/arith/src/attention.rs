@@ -24,8 +24,8 @@
 //! - out by at most (eta + g(n)) u sum p_j abs(v_j).
 //!
 //! Backward, with b_j = sum abs(dout v_j), R = sum p_j b_j, S_j = c p_j (b_j + R), which is no less than abs(ds_j), and
-//! sigma = 2 eta + g(h) + n / 16 + 10: ds_j is off by at most sigma u S_j; with e the rows up to the end of the tile and
-//! t = 64 + the number of tiles times that of the group's heads,
+//! sigma = 2 eta + g(h) + n / 16 + 10: ds_j is off by at most sigma u S_j; with e the rows up to the end of the tile
+//! and t = 64 + the number of tiles times that of the group's heads,
 //! - dq by at most (sigma + g(e)) u sum S_j abs(k_j);
 //! - dk by at most the sum over rows and heads of (sigma + t) u S abs(q), dv of (eta + t) u p abs(dout).
 //!

@@ -2,8 +2,8 @@
 //!
 //! A gradient g is rounded once to the grid of multiples of 2^exponent: n = g / 2^exponent, clamped to
 //! +-(2^31 - 1), rounded to the nearest integer, ties to even. The division is exact, because it is done in
-//! f64 by a power of two, so there is one rounding: n is off by at most half a step where it is not clamped. Integers are
-//! added in i64, exactly. Empty vectors are allowed.
+//! f64 by a power of two, so there is one rounding: n is off by at most half a step where it is not clamped. Integers
+//! are added in i64, exactly. Empty vectors are allowed.
 //!
 //! A sum may not exceed 2^62 before a value is added or subtracted: then i64 cannot overflow, and adding and
 //! subtracting are exact inverses. Fewer than 2^31 gradients never reach that bound.

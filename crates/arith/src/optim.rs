@@ -21,9 +21,9 @@
 //! takes 3 m^2 n + 17 m^3 operations, `newton_schulz` 15 m^2 n + 5 m^3; both halves of a symmetric product count once.
 //! Squaring the singular values costs accuracy in the small ones, which the iteration then spreads.
 //!
-//! No bound is derived for the error of either: what is rounded in a step can grow by 3.97 in each later one (the largest
-//! slope of the quintic on [0, 1.2024], where the singular values stay; in the Frobenius norm), some 330-fold in five
-//! steps, which times the norms of the products bounds nothing. Measured against f64 on 48 x 160 and 48 x 48: an
+//! No bound is derived for the error of either: what is rounded in a step can grow by 3.97 in each later one (the
+//! largest slope of the quintic on [0, 1.2024], where the singular values stay; in the Frobenius norm), some 330-fold
+//! in five steps, which times the norms of the products bounds nothing. Measured against f64 on 48 x 160 and 48 x 48: an
 //! element is off by up to 8e-7 in `newton_schulz`, of random matrices and of those whose singular values span four
 //! decades; in `newton_schulz_gram` by up to 1e-5 of random squares, 3e-6 over four decades, 4e-7 of random 48 x 160.
 //!
@@ -171,8 +171,8 @@ fn matrix(operation: &'static str, m: &[f32], rows: usize, cols: usize) -> Resul
     length(operation, "m", m.len(), rows.saturating_mul(cols))
 }
 
-/// Replaces `m` [rows, cols] by a nearly orthogonal matrix with the same singular vectors. Muon uses 5 `steps`; zero only
-/// scale `m`.
+/// Replaces `m` [rows, cols] by a nearly orthogonal matrix with the same singular vectors. Muon uses 5 `steps`; zero
+/// only scale `m`.
 pub fn newton_schulz(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {
     matrix("newton_schulz", m, rows, cols)?;
     let (a, b, c) = NEWTON_SCHULZ;

@@ -5,7 +5,8 @@
 //! angle = position * pow(theta, -(2 i) / head_dim); cos and sin of it are rounded once to f32.
 //!
 //! Rotating (a, b): a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin). Rotating back:
-//! a' = fma(a, cos, b * sin), b' = fma(b, cos, -(a * sin)). The error, with the table taken as given, is below 3 * 2^-24 * |(a, b)|.
+//! a' = fma(a, cos, b * sin), b' = fma(b, cos, -(a * sin)). With the table taken as given, the error is
+//! below 3 * 2^-24 * |(a, b)|.
 
 use crate::{
     error::{ArithError, length, positive},
