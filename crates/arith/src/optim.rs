@@ -237,6 +237,17 @@ pub fn newton_schulz_gram(m: &mut [f32], rows: usize, cols: usize, steps: usize)
     Ok(())
 }
 
+/// From this ratio of its sides on, [`orthogonalise`] takes a matrix through its Gram matrix: it is then cheaper.
+const GRAM_RATIO: usize = 2;
+
+/// Replaces `m` [rows, cols] by a nearly orthogonal matrix: by [`newton_schulz_gram`] where one side is at least twice
+/// the other, else by [`newton_schulz`].
+pub fn orthogonalise(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {
+    matrix("orthogonalise", m, rows, cols)?;
+    let long = rows.max(cols) / GRAM_RATIO >= rows.min(cols);
+    if long { newton_schulz_gram(m, rows, cols, steps) } else { newton_schulz(m, rows, cols, steps) }
+}
+
 /// Returns the Euclidean norm of several tensors taken together.
 pub fn global_norm(tensors: &[&[f32]]) -> f32 {
     tensors.iter().fold(0.0, |total, tensor| total + sum_squares(tensor)).sqrt()

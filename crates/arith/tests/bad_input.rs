@@ -382,8 +382,11 @@ fn optimizers() {
 #[test]
 fn orthogonalisations() {
     type Form = fn(&mut [f32], usize, usize, usize) -> Result<(), ArithError>;
-    let forms: [(&str, Form); 2] =
-        [("newton_schulz", optim::newton_schulz), ("newton_schulz_gram", optim::newton_schulz_gram)];
+    let forms: [(&str, Form); 3] = [
+        ("newton_schulz", optim::newton_schulz),
+        ("newton_schulz_gram", optim::newton_schulz_gram),
+        ("orthogonalise", optim::orthogonalise),
+    ];
     for (name, form) in forms {
         for (rows, cols) in [(2, 3), (3, 2)] {
             lengths(name, [6], |[m]| form(m, rows, cols, 2));
@@ -501,7 +504,7 @@ fn wires() {
 }
 
 /// The functions called above.
-const CALLED: [&str; 31] = [
+const CALLED: [&str; 32] = [
     "attention::backward",
     "attention::decode",
     "attention::forward",
@@ -525,6 +528,7 @@ const CALLED: [&str; 31] = [
     "optim::momentum",
     "optim::newton_schulz",
     "optim::newton_schulz_gram",
+    "optim::orthogonalise",
     "quantise::decode",
     "quantise::encode",
     "reduce::dot",

@@ -3,16 +3,20 @@
 //! All stages of the preset are held in one process and called one after another. A token must read every
 //! weight once (of the embedding one row), and the keys and values of its context: decoding can be no faster
 //! than that reading. Each call makes the token after `context` positions and then forgets it.
+//!
+//! Two limits are measured beside it: the read rate of one large buffer, and that of the weights where they lie. On
+//! a virtual machine these differ, because memory is mapped by the host in pieces of different sizes.
 
 use crate::{
     data,
     error::BenchError,
     flags::{DecodeFlags, isa_name, refuse},
-    machine::Memory,
-    measure::{interleave, memory, progress, repeat},
+    machine::{Memory, on_threads},
+    measure::{Sample, interleave, memory, progress, repeat, time},
     report::{Report, Row},
 };
-use tessera_arith::{Isa, with_isa, with_threads};
+use std::hint::black_box;
+use tessera_arith::{Isa, peak, with_isa, with_threads};
 use tessera_model::{KvCache, ModelError, Role, RunSpec, StageInput, StageWeights, Workspace};
 
 struct Case {
@@ -42,6 +46,35 @@ fn advance(
 fn weight_bytes(stages: &[StageWeights]) -> usize {
     let tensors = stages.iter().flat_map(|stage| &stage.plan().tensors);
     tensors.map(|tensor| 4 * if tensor.role == Role::Embedding { tensor.cols } else { tensor.len() }).sum()
+}
+
+/// Reads every weight but the embedding `calls` times, each tensor by all threads together, as decoding does.
+fn read_weights(stages: &[StageWeights], threads: usize, calls: u32) -> Sample {
+    let tensors = || {
+        let of = |stage: &'_ StageWeights| -> Vec<(bool, usize)> {
+            stage.plan().tensors.iter().enumerate().map(|(at, t)| (t.role == Role::Embedding, at)).collect()
+        };
+        stages
+            .iter()
+            .flat_map(move |stage| of(stage).into_iter().map(move |(skip, at)| (skip, &stage.tensors()[at])))
+    };
+    let work = || {
+        on_threads(threads, |thread| {
+            for _ in 0..calls {
+                for (_, tensor) in tensors().filter(|(embedding, _)| !embedding) {
+                    let own = tensor.chunks(tensor.len().div_ceil(threads)).nth(thread).unwrap_or_default();
+                    black_box(peak::read_stream(black_box(own)));
+                }
+            }
+        });
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let Ok(sample) = time(work);
+    sample
+}
+
+fn weights_name(threads: usize) -> String {
+    format!("arith::peak::read_stream/over=weights/threads={threads}")
 }
 
 pub(crate) fn run(flags: &DecodeFlags) -> Result<Report, BenchError> {
@@ -88,9 +121,15 @@ pub(crate) fn run(flags: &DecodeFlags) -> Result<Report, BenchError> {
     };
     let mut labels: Vec<String> = cases.iter().map(name).collect();
     labels.extend(common.threads.iter().map(|&threads| Memory::name(threads)));
+    labels.extend(common.threads.iter().map(|&threads| weights_name(threads)));
     let timings = interleave(&labels, common.rounds, |index, calls| {
         let Some(case) = cases.get(index) else {
-            return Ok(buffer.run(common.threads[index - cases.len()], calls));
+            let limit = index - cases.len();
+            let threads = common.threads[limit % common.threads.len()];
+            return Ok(match limit < common.threads.len() {
+                true => buffer.run(threads, calls),
+                false => read_weights(&stages, threads, calls),
+            });
         };
         let (own, token) = (&mut caches[case.at], [prompt[case.context]]);
         with_isa(case.isa, || {
@@ -104,9 +143,14 @@ pub(crate) fn run(flags: &DecodeFlags) -> Result<Report, BenchError> {
         })
     })?;
     let (of_cases, of_memory) = timings.split_at(cases.len());
-    let limits: Vec<Row> =
+    let mut limits: Vec<Row> =
         common.threads.iter().zip(of_memory).map(|(&threads, timing)| Memory::row(threads, timing)).collect();
     let weights = weight_bytes(&stages) as f64;
+    let over_weights = common.threads.iter().zip(&of_memory[common.threads.len()..]);
+    limits.extend(
+        over_weights
+            .map(|(&threads, timing)| Row::rate(weights_name(threads), "GB/s", weights / 1e9, timing)),
+    );
     for (case, timing) in cases.iter().zip(of_cases) {
         let cached = 8.0 * ((case.context + 1) * spec.model.kv_width()) as f64 * f64::from(spec.model.layers);
         let mut row = Row::rate(name(case), "tokens/s", 1.0, timing);
@@ -114,7 +158,9 @@ pub(crate) fn run(flags: &DecodeFlags) -> Result<Report, BenchError> {
         row = row.with("GB/s", rate);
         let limit = common.threads.iter().position(|&threads| threads == case.threads);
         if let Some(at) = limit {
-            row = row.with("read_%", 100.0 * rate / limits[at].median);
+            row = row
+                .with("read_%", 100.0 * rate / limits[at].median)
+                .with("of_weights_%", 100.0 * rate / limits[common.threads.len() + at].median);
         }
         report.rows.push(row);
     }

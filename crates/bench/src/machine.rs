@@ -54,7 +54,7 @@ pub(crate) fn load() -> Option<f64> {
 }
 
 /// Calls `body` on `threads` threads at once, with the number of each.
-fn on_threads(threads: usize, body: impl Fn(usize) + Sync) {
+pub(crate) fn on_threads(threads: usize, body: impl Fn(usize) + Sync) {
     std::thread::scope(|scope| {
         for thread in 1..threads {
             let body = &body;

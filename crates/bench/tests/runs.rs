@@ -112,7 +112,7 @@ fn impossible_flags_say_what_was_expected() {
         ("gemm --rounds 0", "a number from 1 to 10000"),
         ("stage --preset huge", "one of d512, nano, base"),
         ("stage --part end", "one of middle, first, last, whole"),
-        ("stage --pass none", "one of recomputed"),
+        ("stage --pass none", "one of kept, recomputed, backward"),
         ("decode --preset huge", "one of tiny, nano, micro, base"),
         ("muon --step-tokens 0", "--step-tokens"),
     ] {

@@ -241,6 +241,7 @@ impl Layer<'_> {
 
     /// `dx`, the gradient of the output, becomes the gradient of the input `x`. The tape is used up. `gradient`
     /// has room for the largest weight, `room` has [`Dims::backward`] values.
+    #[allow(clippy::too_many_arguments)] // One unit, its tape, and where each result goes.
     pub(crate) fn backward(
         &self,
         x: &[f32],

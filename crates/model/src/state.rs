@@ -2,9 +2,9 @@
 //!
 //! **Update.** The mean gradient is the integer sum on its grid over the number of microbatches, scaled down
 //! if the stage's Euclidean norm exceeds `clip`. With `kind = "muon"`, hidden matrices take momentum with
-//! Nesterov's look-ahead, orthogonalised by five Newton-Schulz iterations (Jordan 2024), and move by
-//! `learning_rate * 0.2 * sqrt(max(rows, cols))` times it, which gives the update AdamW's root mean square
-//! (Liu et al. 2025, "Muon is scalable"). Everything else, or everything with `kind = "adamw"`, takes
+//! Nesterov's look-ahead, orthogonalised by five Newton-Schulz iterations (Jordan 2024; [`optim::orthogonalise`]),
+//! and move by `learning_rate * 0.2 * sqrt(max(rows, cols))` times it, which gives the update AdamW's root mean
+//! square (Liu et al. 2025, "Muon is scalable"). Everything else, or everything with `kind = "adamw"`, takes
 //! AdamW (Loshchilov and Hutter 2019). Decay is decoupled, and gains never decay. `beta^t` are running
 //! products kept in the state, so no power is ever evaluated.
 //!
@@ -207,7 +207,7 @@ impl StageState {
                 let direction = &mut direction[..gradient.len()];
                 let momentum = optimizer.momentum.f32();
                 optim::momentum(&mut self.first[index], gradient, momentum, true, direction)?;
-                optim::newton_schulz(direction, tensor.rows, tensor.cols, NEWTON_SCHULZ_STEPS)?;
+                optim::orthogonalise(direction, tensor.rows, tensor.cols, NEWTON_SCHULZ_STEPS)?;
                 elementwise::scale(direction, 0.2 * (tensor.rows.max(tensor.cols) as f32).sqrt());
                 optim::descend(weight, direction, rates.hidden, decay)?;
             } else {

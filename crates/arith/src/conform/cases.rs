@@ -412,6 +412,16 @@ pub(super) fn gram_orthogonalisations(ops: &Operations, inputs: &mut Inputs, lea
     Ok(())
 }
 
+/// Which of the two forms a matrix takes: at, below and beyond the ratio of its sides where they change.
+pub(super) fn chosen_orthogonalisations(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
+    for (rows, cols) in [(1, 1), (1, 2), (9, 18), (9, 17), (17, 9), (18, 9), (19, 9), (7, 7), (5, 40)] {
+        let mut m = inputs.ordinary(rows * cols);
+        (ops.orthogonalise)(&mut m, rows, cols, 5)?;
+        leaf.add(&m);
+    }
+    Ok(())
+}
+
 /// The forms that replace their operands.
 pub(super) fn in_place(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
     for (rows, vocab) in [(1, 1), (3, 17), (17, 257)] {

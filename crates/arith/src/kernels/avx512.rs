@@ -44,6 +44,12 @@ unsafe fn rows<const ROWS: usize>(tile: Tile) {
         unsafe {
             let (mut a, mut b) = (tile.a.add(start * ROWS), tile.b.add(start * tile.b_stride));
             for _ in 0..steps {
+                if ROWS <= 2 {
+                    // Few rows read B in place, in steps too long for the processor to foresee.
+                    let ahead = b.wrapping_add(16 * tile.b_stride);
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(16).cast());
+                }
                 let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
                 for (row, acc) in acc.iter_mut().enumerate() {
                     let a = _mm512_set1_ps(*a.add(row));

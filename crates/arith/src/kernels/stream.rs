@@ -41,13 +41,16 @@ pub(super) unsafe fn avx2(tile: Tile) {
 }
 
 /// How far from step `k` of a column lies what shall be fetched now: the same column further on, or at its end the
-/// column in its place of the next tile.
+/// column in its place of a later tile.
 #[inline(always)]
 fn ahead(k: usize, tile: &Tile) -> usize {
+    let next_tile = STREAM_COLS * tile.b_stride;
     if k + AHEAD < tile.depth {
         AHEAD
+    } else if AHEAD < tile.depth {
+        (next_tile + AHEAD).wrapping_sub(tile.depth)
     } else {
-        (STREAM_COLS * tile.b_stride + AHEAD).wrapping_sub(tile.depth)
+        AHEAD / tile.depth * next_tile
     }
 }
 
@@ -81,23 +84,30 @@ fn transpose16(r: [__m512; 16]) -> [__m512; 16] {
     out
 }
 
-/// Continues the chains of up to 16 columns by `steps` steps from `k`; `steps` is 16 if `WHOLE`.
+/// Where the columns of a tile begin. Those that are not there are read as the last one; their outputs are not
+/// written.
+#[inline(always)]
+fn columns(tile: &Tile) -> [*const f32; STREAM_COLS] {
+    std::array::from_fn(|lane| tile.b.wrapping_add(lane.min(tile.cols - 1) * tile.b_stride))
+}
+
+/// Continues the chains of up to 16 columns by `steps` steps from `k`; `steps` is 16 if `WHOLE`. What lies `ahead`
+/// of them is fetched.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn square<const ROWS: usize, const WHOLE: bool>(
-    tile: &Tile,
+    columns: &[*const f32; STREAM_COLS],
+    a: *const f32,
     k: usize,
-    steps: usize,
+    (steps, ahead): (usize, usize),
     acc: &mut [__m512; ROWS],
 ) {
     let mask = ((1u32 << steps) - 1) as u16;
-    let ahead = ahead(k, tile);
     let mut values = [_mm512_setzero_ps(); 16];
     // SAFETY: see `multiply_stream`; loads stay within `depth` values of a column, masked lanes are not touched.
     unsafe {
-        for (lane, values) in values.iter_mut().enumerate() {
-            // Columns that are not there are read as the last one; their outputs are not written.
-            let at = tile.b.wrapping_add(lane.min(tile.cols - 1) * tile.b_stride + k);
+        for (values, column) in values.iter_mut().zip(columns) {
+            let at = column.wrapping_add(k);
             _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(ahead).cast());
             *values = if WHOLE { _mm512_loadu_ps(at) } else { _mm512_maskz_loadu_ps(mask, at) };
         }
@@ -106,7 +116,7 @@ unsafe fn square<const ROWS: usize, const WHOLE: bool>(
             if !WHOLE && step == steps {
                 break;
             }
-            let a = tile.a.add((k + step) * ROWS);
+            let a = a.add((k + step) * ROWS);
             for (row, acc) in acc.iter_mut().enumerate() {
                 *acc = _mm512_fmadd_ps(_mm512_set1_ps(*a.add(row)), *b, *acc);
             }
@@ -117,6 +127,7 @@ unsafe fn square<const ROWS: usize, const WHOLE: bool>(
 #[target_feature(enable = "avx512f")]
 unsafe fn rows512<const ROWS: usize>(tile: Tile) {
     let live = ((1u32 << tile.cols) - 1) as u16;
+    let columns = columns(&tile);
     let mut held = [_mm512_setzero_ps(); ROWS];
     chains(tile.depth, |start, steps, which| {
         let mut acc = [_mm512_setzero_ps(); ROWS];
@@ -127,15 +138,15 @@ unsafe fn rows512<const ROWS: usize>(tile: Tile) {
             let (mut k, end) = (start, start + steps);
             if offset > 0 {
                 let short = steps.min(16 - offset);
-                square::<ROWS, false>(&tile, k, short, &mut acc);
+                square::<ROWS, false>(&columns, tile.a, k, (short, ahead(k, &tile)), &mut acc);
                 k += short;
             }
             while k + 16 <= end {
-                square::<ROWS, true>(&tile, k, 16, &mut acc);
+                square::<ROWS, true>(&columns, tile.a, k, (16, ahead(k, &tile)), &mut acc);
                 k += 16;
             }
             if k < end {
-                square::<ROWS, false>(&tile, k, end - k, &mut acc);
+                square::<ROWS, false>(&columns, tile.a, k, (end - k, ahead(k, &tile)), &mut acc);
             }
             for (row, (acc, held)) in acc.iter().zip(&mut held).enumerate() {
                 let c = tile.c.wrapping_add(row * tile.c_stride);
@@ -156,7 +167,7 @@ unsafe fn rows512<const ROWS: usize>(tile: Tile) {
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn rows256<const ROWS: usize>(tile: Tile) {
-    let column = |lane: usize| tile.b.wrapping_add(lane.min(tile.cols - 1) * tile.b_stride);
+    let columns = columns(&tile);
     let mut held = [[_mm256_setzero_ps(); 2]; ROWS];
     chains(tile.depth, |start, steps, which| {
         let mut acc = [[_mm256_setzero_ps(); 2]; ROWS];
@@ -168,7 +179,7 @@ unsafe fn rows256<const ROWS: usize>(tile: Tile) {
                     let mut square = [_mm256_setzero_ps(); 8];
                     let ahead = ahead(k, &tile);
                     for (lane, values) in square.iter_mut().enumerate() {
-                        let at = column(8 * half + lane).wrapping_add(k);
+                        let at = columns[8 * half + lane].wrapping_add(k);
                         _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(ahead).cast());
                         *values = _mm256_loadu_ps(at);
                     }
@@ -181,7 +192,7 @@ unsafe fn rows256<const ROWS: usize>(tile: Tile) {
                 }
             }
             for k in whole..start + steps {
-                let values: [f32; STREAM_COLS] = std::array::from_fn(|lane| *column(lane).add(k));
+                let values: [f32; STREAM_COLS] = std::array::from_fn(|lane| *columns[lane].add(k));
                 for (row, acc) in acc.iter_mut().enumerate() {
                     let a = _mm256_set1_ps(*tile.a.add(k * ROWS + row));
                     for (half, acc) in acc.iter_mut().enumerate() {

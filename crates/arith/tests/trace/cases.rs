@@ -157,6 +157,7 @@ pub(crate) fn all(random: &mut Random, mood: Mood) -> Vec<Case> {
     let mut cases = Vec::new();
     for part in [
         products,
+        orthogonalised,
         reductions,
         functions,
         norms,
@@ -216,6 +217,21 @@ fn products(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {
     optim::newton_schulz_gram(&mut m, rows, cols, steps).unwrap();
     cases
         .push(Case::new(Operation::NewtonSchulzGram { rows, cols, steps }).given("m", &old).wrote("out", &m));
+}
+
+/// One of the two forms, by the ratio of the sides.
+fn orthogonalised(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {
+    for (rows, cols, gram) in [(3, 6, true), (11, 5, true), (5, 9, false), (4, 4, false)] {
+        let old = random.numbers(mood, rows * cols);
+        let mut m = old.clone();
+        optim::orthogonalise(&mut m, rows, cols, 2).unwrap();
+        let operation = if gram {
+            Operation::NewtonSchulzGram { rows, cols, steps: 2 }
+        } else {
+            Operation::NewtonSchulz { rows, cols, steps: 2 }
+        };
+        cases.push(Case::new(operation).given("m", &old).wrote("out", &m));
+    }
 }
 
 fn reductions(random: &mut Random, mood: Mood, cases: &mut Vec<Case>) {

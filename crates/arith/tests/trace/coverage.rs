@@ -34,6 +34,7 @@ const TRACED: &[(&str, &str)] = &[
     ("optim::momentum", "momentum"),
     ("optim::newton_schulz", "newton_schulz"),
     ("optim::newton_schulz_gram", "newton_schulz_gram"),
+    ("optim::orthogonalise", "newton_schulz_gram"),
     ("quantise::decode", "quantise decode"),
     ("quantise::encode", "quantise encode"),
     ("reduce::dot", "dot"),

@@ -265,3 +265,34 @@ fn wrong_orthogonalisations_are_found_out() {
         assert!(rows.contains(&"newton_schulz"), "{what} passes: {rows:?}");
     }
 }
+
+#[test]
+fn the_form_chosen_wrongly_is_found_out() {
+    fn by(m: &mut [f32], rows: usize, cols: usize, n: usize, gram: bool) -> Result<(), ArithError> {
+        let form = if gram { CANON.newton_schulz_gram } else { CANON.newton_schulz };
+        form(m, rows, cols, n)
+    }
+    let right = Operations {
+        orthogonalise: |m, rows, cols, n| by(m, rows, cols, n, rows >= 2 * cols || cols >= 2 * rows),
+        ..CANON
+    };
+    assert_eq!(found_out(&right), [""; 0]);
+    let wrong: [(&str, Operations); 4] = [
+        ("always long", Operations { orthogonalise: CANON.newton_schulz, ..CANON }),
+        ("always by the Gram matrix", Operations { orthogonalise: CANON.newton_schulz_gram, ..CANON }),
+        (
+            "beyond twice only",
+            Operations {
+                orthogonalise: |m, rows, cols, n| by(m, rows, cols, n, rows > 2 * cols || cols > 2 * rows),
+                ..CANON
+            },
+        ),
+        (
+            "wide matrices only",
+            Operations { orthogonalise: |m, rows, cols, n| by(m, rows, cols, n, cols >= 2 * rows), ..CANON },
+        ),
+    ];
+    for (what, operations) in wrong {
+        assert_eq!(found_out(&operations), ["orthogonalise"], "{what}");
+    }
+}
