@@ -2,7 +2,7 @@
 //!
 //! Sixteen virtual lanes start at +0 (at the first element for [`max`]); element i goes to lane i mod 16, in
 //! ascending order of i; then lane l gains lane l + h for h = 8, 4, 2, 1. With n elements the error of a sum is
-//! below (n / 16 + 5) * 2^-24 times the sum of the magnitudes of its terms.
+//! below (n / 16 + 5) * 2^-24 times the sum of the magnitudes of its terms. Empty vectors are allowed.
 //!
 //! | function | step of a lane |
 //! |---|---|
