@@ -47,9 +47,14 @@ pub(crate) fn dot_in<F: Fused>(x: &[f32], y: &[f32]) -> f32 {
     fold(lanes, |a, b| a + b)
 }
 
+/// `x` if it is larger than `lane`, else `lane`: a NaN in `x` is passed over.
+#[inline(always)]
+pub(crate) fn larger(x: f32, lane: f32) -> f32 {
+    if x > lane { x } else { lane }
+}
+
 #[inline(always)]
 pub(crate) fn max_in(x: &[f32]) -> f32 {
-    let larger = |x: f32, lane: f32| if x > lane { x } else { lane };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {

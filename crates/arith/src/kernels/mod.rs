@@ -94,7 +94,7 @@ pub(crate) unsafe fn multiply_stream(isa: Isa, tile: Tile) {
             Isa::Avx512 => stream::avx512(tile),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => stream::avx2(tile),
-            _ => unreachable!("there is no such kernel for {isa:?}"),
+            _ => unreachable!("no streaming kernel for {} rows on {isa:?}", tile.rows),
         }
     }
 }
