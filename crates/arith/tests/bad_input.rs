@@ -396,11 +396,6 @@ fn orthogonalisations() {
         refused(name, "rows is 0", [some(0)], |[m]| form(m, 0, 0, 5));
         refused(name, "m holds 6 values", [some(6)], |[m]| form(m, usize::MAX, 2, 5));
     }
-    // It chooses between the two, whose names its errors bear.
-    lengths("newton_schulz", [6], |[m]| optim::orthogonalise(m, 2, 3, 2));
-    lengths("newton_schulz_gram", [8], |[m]| optim::orthogonalise(m, 2, 4, 2));
-    refused("newton_schulz_gram", "cols is 0", [some(6)], |[m]| optim::orthogonalise(m, 6, 0, 5));
-    refused("newton_schulz_gram", "rows is 0", [some(0)], |[m]| optim::orthogonalise(m, 0, 1, 5));
 }
 
 #[test]
