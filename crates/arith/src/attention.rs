@@ -1,4 +1,5 @@
-//! Let each position attend to itself and those before it (causal grouped-query attention).
+//! Let each position attend to itself and those before it (causal attention, Vaswani et al. 2017, with grouped queries,
+//! Ainslie et al. 2023).
 //!
 //! Query head h reads key and value head h / (heads / kv_heads). For row i of one head, with
 //! c = 1 / sqrt(head_dim):
@@ -14,6 +15,21 @@
 //! - dq_i = sum over keys 0..e of ds_ij * k_j;
 //! - dv_j = sum of p_ij * dout_i and dk_j = sum of ds_ij * q_i: one chain per tile over its rows, ascending, from
 //!   +0; tiles with e > j are added in ascending order onto +0, for each query head of the group in order.
+//!
+//! Errors, to first order in u = 2^-24, for row i with n = i + 1 keys whose scores lie within a range D: let
+//! g(k) = min(k, 256) + k / 256 + 1 be the factor of [`crate::gemm()`], h = head_dim and
+//! a = the largest c * sum abs(q k) of the row's keys. A score is off by at most (g(h) + 3) a u, and so, as an error of
+//! all scores by e changes a softmax by at most 2 e relative,
+//! - p_j by at most eta u p_j with eta = 2 (g(h) + 3) a + 2 D + n / 16 + 11 (see [`crate::scalar`]);
+//! - out by at most (eta + g(n)) u sum p_j abs(v_j).
+//!
+//! Backward, with b_j = sum abs(dout v_j), R = sum p_j b_j, S_j = c p_j (b_j + R), which is no less than abs(ds_j), and
+//! sigma = 2 eta + g(h) + n / 16 + 10: ds_j is off by at most sigma u S_j; with e the rows up to the end of the tile
+//! and t = 64 + the number of tiles times that of the group's heads,
+//! - dq by at most (sigma + g(e)) u sum S_j abs(k_j);
+//! - dk by at most the sum over rows and heads of (sigma + t) u S abs(q), dv of (eta + t) u p abs(dout).
+//!
+//! Exponentials and products that are subnormal add up to 104 * 2^-149 each.
 //!
 //! Memory is a tile of rows by seq and one head's keys and values in panels, for each thread; probabilities are not
 //! kept. Threads partition sequences and key heads.
@@ -53,21 +69,18 @@ pub struct Shape {
 }
 
 impl Shape {
-    pub(crate) fn check(&self) -> Result<(), ArithError> {
-        positive("attention", "heads", self.heads)?;
-        positive("attention", "kv_heads", self.kv_heads)?;
-        positive("attention", "head_dim", self.head_dim)?;
-        positive("attention", "seq", self.seq)?;
+    /// Checks that no size is zero and the key heads divide the query heads.
+    pub(crate) fn check(&self, operation: &'static str) -> Result<(), ArithError> {
+        positive(operation, "batch", self.batch)?;
+        positive(operation, "seq", self.seq)?;
+        positive(operation, "heads", self.heads)?;
+        positive(operation, "kv_heads", self.kv_heads)?;
+        positive(operation, "head_dim", self.head_dim)?;
         if self.heads.is_multiple_of(self.kv_heads) {
             return Ok(());
         }
         let got = self.kv_heads as i64;
-        Err(ArithError::Parameter {
-            operation: "attention",
-            argument: "kv_heads",
-            got,
-            allowed: "divisors of heads",
-        })
+        Err(ArithError::Parameter { operation, argument: "kv_heads", got, allowed: "divisors of heads" })
     }
 
     /// Values in a row of queries.
@@ -383,7 +396,7 @@ fn by_group(
 /// [batch * seq, kv_heads * head_dim].
 pub fn forward(shape: Shape, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) -> Result<(), ArithError> {
     const NAME: &str = "attention forward";
-    shape.check()?;
+    shape.check(NAME)?;
     let (q_len, kv_len) = shape.sequence_lengths();
     length(NAME, "q", q.len(), shape.batch.saturating_mul(q_len))?;
     length(NAME, "k", k.len(), shape.batch.saturating_mul(kv_len))?;
@@ -407,10 +420,9 @@ pub fn decode(
 ) -> Result<(), ArithError> {
     const NAME: &str = "attention decode";
     let shape = Shape { batch: 1, seq: 1, heads, kv_heads, head_dim };
-    shape.check()?;
+    shape.check(NAME)?;
     let width = shape.kv_width();
     let keys = crate::error::rows(NAME, "k_cache", k_cache.len(), width)?;
-    positive(NAME, "rows of k_cache", keys)?;
     length(NAME, "v_cache", v_cache.len(), k_cache.len())?;
     length(NAME, "q_row", q_row.len(), shape.q_width())?;
     length(NAME, "out_row", out_row.len(), shape.q_width())?;
@@ -444,7 +456,7 @@ pub fn backward(
     dv: &mut [f32],
 ) -> Result<(), ArithError> {
     const NAME: &str = "attention backward";
-    shape.check()?;
+    shape.check(NAME)?;
     let (q_len, kv_len) = shape.sequence_lengths();
     for (argument, got) in [("q", q.len()), ("dout", dout.len()), ("dq", dq.len())] {
         length(NAME, argument, got, shape.batch.saturating_mul(q_len))?;

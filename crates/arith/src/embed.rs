@@ -1,7 +1,12 @@
 //! Look up the vectors of tokens, and add gradients back.
+//!
+//! [`gather`] copies: row i of the output is the row of token i, exactly. [`scatter_add`]: row = row + dout_i for the
+//! row of token i, i ascending, one rounding for each addition; a row that k tokens add to is off by at most k * 2^-24
+//! times the sum of the magnitudes of its terms, the old value among them. It runs on one thread: tokens may repeat,
+//! and their order counts.
 
 use crate::{
-    error::{ArithError, length, rows},
+    error::{ArithError, length, positive, rows},
     parallel,
 };
 
@@ -13,6 +18,7 @@ fn check(
     values: usize,
 ) -> Result<(), ArithError> {
     let vocab = rows(operation, "table", table, d)?;
+    positive(operation, "tokens", tokens.len())?;
     length(operation, "rows", values, tokens.len().saturating_mul(d))?;
     match tokens.iter().find(|token| **token as usize >= vocab) {
         None => Ok(()),

@@ -8,12 +8,17 @@ pub enum ArithError {
         "{operation}: {argument} holds {got} values, but {expected} are needed; check the shapes passed in"
     )]
     Length { operation: &'static str, argument: &'static str, expected: usize, got: usize },
-    /// Matrices that do not fit together.
-    #[error("{operation}: C is {c:?}, A is {a:?}, B is {b:?}; C must be [m, n], A [m, k], B [k, n]")]
+    /// Matrices that do not fit together, or of no size.
+    #[error(
+        "{operation}: C is {c:?}, A is {a:?}, B is {b:?}; C must be [m, n], A [m, k], B [k, n], none of them zero"
+    )]
     Shape { operation: &'static str, c: (usize, usize), a: (usize, usize), b: (usize, usize) },
     /// A parameter is outside its range.
     #[error("{operation}: {argument} is {got}, which is outside {allowed}")]
     Parameter { operation: &'static str, argument: &'static str, got: i64, allowed: &'static str },
+    /// A parameter that is not a whole number is outside its range.
+    #[error("{operation}: {argument} is {got}, which is outside {allowed}")]
+    Number { operation: &'static str, argument: &'static str, got: String, allowed: &'static str },
     /// A NaN or an infinity: the unit of work that holds it is void.
     #[error("{operation}: value {index} is NaN or infinite; the unit of work is void")]
     NonFinite { operation: &'static str, index: usize },
@@ -49,7 +54,7 @@ pub(crate) fn positive(
     if got > 0 { Ok(()) } else { Err(ArithError::Parameter { operation, argument, got: 0, allowed: "1.." }) }
 }
 
-/// Checks that `argument` is a whole number of rows of `width` and returns how many.
+/// Checks that `argument` is a whole number of rows of `width`, at least one, and returns how many.
 pub(crate) fn rows(
     operation: &'static str,
     argument: &'static str,
@@ -57,7 +62,7 @@ pub(crate) fn rows(
     width: usize,
 ) -> Result<usize, ArithError> {
     positive(operation, "width", width)?;
-    let rows = got / width;
+    let rows = (got / width).max(1);
     length(operation, argument, got, rows * width)?;
     Ok(rows)
 }

@@ -16,8 +16,6 @@ use crate::{
     scalar::{exp_in, log_in},
 };
 
-const NAME: &str = "cross_entropy";
-
 /// The exponentials of a row less its largest element replace `row`; returns their sum's inverse and the loss.
 #[inline(always)]
 fn exponentials<F: Fused>(row: &mut [f32], target: usize) -> (f32, f32) {
@@ -78,17 +76,21 @@ impl Kernel for Gradients<'_> {
 }
 
 /// Checks the shapes and returns the size of the vocabulary.
-fn check(logits: usize, targets: &[u32], losses: usize) -> Result<usize, ArithError> {
+fn check(
+    operation: &'static str,
+    logits: usize,
+    targets: &[u32],
+    losses: usize,
+) -> Result<usize, ArithError> {
     let rows = targets.len();
-    positive(NAME, "rows", rows)?;
-    let vocab = logits / rows;
-    positive(NAME, "vocab", vocab)?;
-    length(NAME, "logits", logits, rows * vocab)?;
-    length(NAME, "losses", losses, rows)?;
+    positive(operation, "rows", rows)?;
+    let vocab = (logits / rows).max(1);
+    length(operation, "logits", logits, rows * vocab)?;
+    length(operation, "losses", losses, rows)?;
     match targets.iter().find(|t| **t as usize >= vocab) {
         None => Ok(vocab),
         Some(&target) => Err(ArithError::Parameter {
-            operation: NAME,
+            operation,
             argument: "target",
             got: i64::from(target),
             allowed: "the vocabulary",
@@ -105,7 +107,8 @@ pub fn cross_entropy(
     dlogits: Option<&mut [f32]>,
     scale: f32,
 ) -> Result<(), ArithError> {
-    let vocab = check(logits.len(), targets, losses.len())?;
+    const NAME: &str = "cross_entropy";
+    let vocab = check(NAME, logits.len(), targets, losses.len())?;
     let (isa, share) = (isa(), parallel::share(targets.len(), 4));
     let inputs = logits.chunks(share * vocab).zip(targets.chunks(share)).zip(losses.chunks_mut(share));
     match dlogits {
@@ -132,7 +135,7 @@ pub fn cross_entropy_in_place(
     losses: &mut [f32],
     scale: f32,
 ) -> Result<(), ArithError> {
-    let vocab = check(logits.len(), targets, losses.len())?;
+    let vocab = check("cross_entropy_in_place", logits.len(), targets, losses.len())?;
     let (isa, share) = (isa(), parallel::share(targets.len(), 4));
     let pieces = logits.chunks_mut(share * vocab).zip(targets.chunks(share)).zip(losses.chunks_mut(share));
     parallel::each(pieces.collect(), |((logits, targets), losses)| {

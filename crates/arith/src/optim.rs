@@ -7,7 +7,8 @@
 //! Errors: of m below 3 * 2^-24 * (abs(beta1 m) + abs((1 - beta1) g)), of v below 4 * 2^-24 * v, and of w, with m and v
 //! taken as given, below 2^-24 * (3 * abs(w keep) + 6 * abs(the change)).
 //!
-//! Momentum: b = fma(beta, b, g); the direction is b, or fma(beta, b, g) in Nesterov's form.
+//! [`momentum`]: b = fma(beta, b, g); the direction is b, or fma(beta, b, g) in Nesterov's form; one rounding each.
+//! [`descend`]: w = fma(-rate, d, w * fma(-rate, decay, 1)), off by at most 2^-24 * (3 * abs(w keep) + abs(rate d)).
 //!
 //! [`newton_schulz`] (Jordan et al. 2024, "Muon"): s = 1 / (sqrt(16-lane sum of squares in memory order) + 1e-7),
 //! X = X * s; then in each step, with A = X X' (X' X if rows > cols), A2 = A A, B = fma(c, A2, b * A) and
@@ -18,16 +19,25 @@
 //! P = fma(c, sym(G G), b * G), P_ii = P_ii + a, Q = P in the first step and sym(P Q) in later ones, and, except in the
 //! last step, T = sym(P G), G = sym(T P). The result is Q X (X Q if rows > cols). For sides m <= n and 5 steps it
 //! takes 3 m^2 n + 17 m^3 operations, `newton_schulz` 15 m^2 n + 5 m^3; both halves of a symmetric product count once.
-//! Squaring the singular values costs accuracy in the small ones, which the iteration then spreads: the two differ by
-//! about 1e-4 relative where the singular values span four decades, 1e-5 on random matrices.
+//! Squaring the singular values costs accuracy in the small ones, which the iteration then spreads.
+//!
+//! No bound is derived for the error of either: what is rounded in a step can grow by 3.97 in each later one (the
+//! largest slope of the quintic on [0, 1.2024], where the singular values stay; in the Frobenius norm), some 330-fold
+//! in five steps, which times the norms of the products bounds nothing. Measured against f64 on 48 x 160 and 48 x 48: an
+//! element is off by up to 8e-7 in `newton_schulz`, of random matrices and of those whose singular values span four
+//! decades; in `newton_schulz_gram` by up to 1e-5 of random squares, 3e-6 over four decades, 4e-7 of random 48 x 160.
 //!
 //! The five steps bring every singular value of a well-conditioned matrix near one (0.7 to 1.2), not to one.
 //!
-//! [`global_norm`]: square root of the sum, in order from +0, of each tensor's 16-lane sum of squares.
+//! [`global_norm`]: square root of the sum, in order from +0, of each tensor's 16-lane sum of squares. For T tensors of
+//! at most n values it is off by at most ((n / 16 + 5 + T) / 2 + 1) * 2^-24 relative. [`clip`] multiplies by
+//! max_norm / norm: two roundings more.
+//!
+//! Empty vectors are allowed, but not matrices without rows or columns.
 
 use crate::{
     elementwise,
-    error::{ArithError, length},
+    error::{ArithError, length, positive},
     gemm::{Mat, MatMut, Store, gemm, gemm_symmetric},
     isa::isa,
     lanes::{Fused, Kernel, dispatch},
@@ -155,9 +165,16 @@ impl Kernel for Combine<'_> {
 /// The quintic of Muon: a X + b X X' X + c (X X')^2 X.
 pub(crate) const NEWTON_SCHULZ: (f32, f32, f32) = (3.4445, -4.7750, 2.0315);
 
-/// Replaces `m` [rows, cols] by a nearly orthogonal matrix with the same singular vectors. Muon uses 5 `steps`.
+fn matrix(operation: &'static str, m: &[f32], rows: usize, cols: usize) -> Result<(), ArithError> {
+    positive(operation, "rows", rows)?;
+    positive(operation, "cols", cols)?;
+    length(operation, "m", m.len(), rows.saturating_mul(cols))
+}
+
+/// Replaces `m` [rows, cols] by a nearly orthogonal matrix with the same singular vectors. Muon uses 5 `steps`; zero
+/// only scale `m`.
 pub fn newton_schulz(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {
-    length("newton_schulz", "m", m.len(), rows.saturating_mul(cols))?;
+    matrix("newton_schulz", m, rows, cols)?;
     let (a, b, c) = NEWTON_SCHULZ;
     let isa = isa();
     elementwise::scale(m, 1.0 / (sum_squares(m).sqrt() + 1e-7));
@@ -182,7 +199,7 @@ pub fn newton_schulz(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> R
 /// Replaces `m` [rows, cols] as [`newton_schulz`] does, by way of its Gram matrix: cheaper from a ratio of sides of
 /// two on. Zero `steps` only scale `m`.
 pub fn newton_schulz_gram(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {
-    length("newton_schulz_gram", "m", m.len(), rows.saturating_mul(cols))?;
+    matrix("newton_schulz_gram", m, rows, cols)?;
     let (a, b, c) = NEWTON_SCHULZ;
     let isa = isa();
     elementwise::scale(m, 1.0 / (sum_squares(m).sqrt() + 1e-7));
@@ -226,6 +243,7 @@ const GRAM_RATIO: usize = 2;
 /// Replaces `m` [rows, cols] by a nearly orthogonal matrix: by [`newton_schulz_gram`] where one side is at least twice
 /// the other, else by [`newton_schulz`].
 pub fn orthogonalise(m: &mut [f32], rows: usize, cols: usize, steps: usize) -> Result<(), ArithError> {
+    matrix("orthogonalise", m, rows, cols)?;
     let long = rows.max(cols) / GRAM_RATIO >= rows.min(cols);
     if long { newton_schulz_gram(m, rows, cols, steps) } else { newton_schulz(m, rows, cols, steps) }
 }
@@ -236,8 +254,16 @@ pub fn global_norm(tensors: &[&[f32]]) -> f32 {
 }
 
 /// Scales `tensors` by max_norm / norm if their global norm exceeds `max_norm`; returns the norm before.
-/// A norm that is not finite is an error, and nothing is changed.
+/// A norm that is not finite is an error, as is a `max_norm` that is negative or NaN, and nothing is changed.
 pub fn clip(tensors: &mut [&mut [f32]], max_norm: f32) -> Result<f32, ArithError> {
+    if max_norm.is_nan() || max_norm < 0.0 {
+        return Err(ArithError::Number {
+            operation: "clip",
+            argument: "max_norm",
+            got: max_norm.to_string(),
+            allowed: "0..",
+        });
+    }
     let norm = tensors.iter().fold(0.0, |total, tensor| total + sum_squares(tensor)).sqrt();
     if !norm.is_finite() {
         return Err(ArithError::NonFinite { operation: "clip", index: 0 });

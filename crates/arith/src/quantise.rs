@@ -44,7 +44,7 @@ use std::marker::PhantomData;
 /// How many values of a row share one scale.
 pub const BLOCK: usize = 64;
 
-const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer.
+pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer.
 const MAGNITUDE: u32 = 0x7fff_ffff;
 const FRACTION: u32 = 0x007f_ffff;
 

@@ -2,7 +2,7 @@
 //!
 //! Sixteen virtual lanes start at +0 (at the first element for [`max`]); element i goes to lane i mod 16, in
 //! ascending order of i; then lane l gains lane l + h for h = 8, 4, 2, 1. With n elements the error of a sum is
-//! below (n / 16 + 5) * 2^-24 times the sum of the magnitudes of its terms.
+//! below (n / 16 + 5) * 2^-24 times the sum of the magnitudes of its terms. Empty vectors are allowed.
 //!
 //! | function | step of a lane |
 //! |---|---|
@@ -47,9 +47,14 @@ pub(crate) fn dot_in<F: Fused>(x: &[f32], y: &[f32]) -> f32 {
     fold(lanes, |a, b| a + b)
 }
 
+/// `x` if it is larger than `lane`, else `lane`: a NaN in `x` is passed over.
+#[inline(always)]
+pub(crate) fn larger(x: f32, lane: f32) -> f32 {
+    if x > lane { x } else { lane }
+}
+
 #[inline(always)]
 pub(crate) fn max_in(x: &[f32]) -> f32 {
-    let larger = |x: f32, lane: f32| if x > lane { x } else { lane };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {

@@ -5,7 +5,8 @@
 //! angle = position * pow(theta, -(2 i) / head_dim); cos and sin of it are rounded once to f32.
 //!
 //! Rotating (a, b): a' = fma(a, cos, -(b * sin)), b' = fma(b, cos, a * sin). Rotating back:
-//! a' = fma(a, cos, b * sin), b' = fma(b, cos, -(a * sin)). The error is below 3 * 2^-24 * |(a, b)|.
+//! a' = fma(a, cos, b * sin), b' = fma(b, cos, -(a * sin)). With the table taken as given, the error is
+//! below 3 * 2^-24 * |(a, b)|.
 
 use crate::{
     error::{ArithError, length, positive},
@@ -24,7 +25,8 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Computes the table. `head_dim` must be even and not zero, `theta` positive and finite.
+    /// Computes the table for `positions` from 1 to 2^32. `head_dim` must be even and not zero, `theta` positive and
+    /// finite.
     pub fn new(positions: usize, head_dim: usize, theta: f64) -> Result<RopeTable, ArithError> {
         let parameter = |argument, got, allowed| {
             Err(ArithError::Parameter { operation: "rope table", argument, got, allowed })
@@ -32,8 +34,17 @@ impl RopeTable {
         if head_dim == 0 || !head_dim.is_multiple_of(2) {
             return parameter("head_dim", head_dim as i64, "even numbers from 2");
         }
+        // Positions are u32.
+        if positions == 0 || positions as u64 > 1 << 32 {
+            return parameter("positions", i64::try_from(positions).unwrap_or(i64::MAX), "1..=2^32");
+        }
         if !(theta > 0.0 && theta.is_finite()) {
-            return parameter("theta", theta as i64, "positive finite numbers");
+            return Err(ArithError::Number {
+                operation: "rope table",
+                argument: "theta",
+                got: theta.to_string(),
+                allowed: "positive finite numbers",
+            });
         }
         let half = head_dim / 2;
         let frequencies: Vec<f64> =
@@ -103,11 +114,13 @@ fn turn(
     table: &RopeTable,
     back: bool,
 ) -> Result<(), ArithError> {
-    positive("rotate", "heads", heads)?;
-    length("rotate", "x", x.len(), positions.len().saturating_mul(heads).saturating_mul(table.head_dim))?;
+    let operation = if back { "rotate_back" } else { "rotate" };
+    positive(operation, "heads", heads)?;
+    positive(operation, "rows", positions.len())?;
+    length(operation, "x", x.len(), positions.len().saturating_mul(heads).saturating_mul(table.head_dim))?;
     if let Some(&position) = positions.iter().find(|p| **p as usize >= table.positions) {
         return Err(ArithError::Parameter {
-            operation: "rotate",
+            operation,
             argument: "position",
             got: i64::from(position),
             allowed: "the positions of the table",

@@ -21,8 +21,8 @@
 
 use crate::{
     isa::isa,
-    lanes::{Fused, Kernel, dispatch},
-    reduce::{max_in, sum_in},
+    lanes::{Fused, Kernel, LANES, dispatch, fold},
+    reduce::larger,
 };
 
 pub(crate) const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer.
@@ -103,17 +103,35 @@ pub(crate) fn rsqrt_in<F: Fused>(x: f32) -> f32 {
     1.0 / x.sqrt()
 }
 
-/// Softmax of `scale * x`, in place.
+/// Softmax of `scale * x`, in place: the passes of [`max_in`](crate::reduce) and of the 16-lane sum go along with those
+/// that make their terms.
 #[inline(always)]
 pub(crate) fn softmax_in<F: Fused>(x: &mut [f32], scale: f32) {
-    for x in x.iter_mut() {
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks.iter_mut() {
+        for lane in 0..LANES {
+            chunk[lane] *= scale;
+            lanes[lane] = larger(chunk[lane], lanes[lane]);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest.iter_mut()) {
         *x *= scale;
+        *lane = larger(*x, *lane);
     }
-    let largest = max_in(x);
-    for x in x.iter_mut() {
+    let largest = fold(lanes, |a, b| larger(b, a));
+    let mut lanes = [0.0; LANES];
+    for chunk in chunks.iter_mut() {
+        for lane in 0..LANES {
+            chunk[lane] = exp_in::<F>(chunk[lane] - largest);
+            lanes[lane] += chunk[lane];
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest.iter_mut()) {
         *x = exp_in::<F>(*x - largest);
+        *lane += *x;
     }
-    let inverse = 1.0 / sum_in(x);
+    let inverse = 1.0 / fold(lanes, |a, b| a + b);
     for x in x.iter_mut() {
         *x *= inverse;
     }

@@ -6,7 +6,7 @@
 //! 12 * 2^-24 * abs(dout * up) * s * (1 + abs(gate)).
 
 use crate::{
-    error::{ArithError, length},
+    error::{ArithError, length, positive},
     isa::isa,
     lanes::{Fused, Kernel, dispatch},
     parallel,
@@ -56,6 +56,7 @@ impl Kernel for BackwardInPlace<'_> {
 
 /// Computes `out` from `gate` and `up`; all of one length.
 pub fn forward(gate: &[f32], up: &[f32], out: &mut [f32]) -> Result<(), ArithError> {
+    positive("swiglu forward", "length", gate.len())?;
     length("swiglu forward", "up", up.len(), gate.len())?;
     length("swiglu forward", "out", out.len(), gate.len())?;
     let (isa, share) = (isa(), parallel::share(gate.len(), 1 << 14));
@@ -72,6 +73,7 @@ pub fn backward(
     dgate: &mut [f32],
     dup: &mut [f32],
 ) -> Result<(), ArithError> {
+    positive("swiglu backward", "length", gate.len())?;
     length("swiglu backward", "up", up.len(), gate.len())?;
     length("swiglu backward", "dout", dout.len(), gate.len())?;
     length("swiglu backward", "dgate", dgate.len(), gate.len())?;
@@ -89,6 +91,7 @@ pub fn backward(
 /// its gradient, and `dout`, the gradient of the output, becomes the output.
 pub fn backward_in_place(gate: &mut [f32], up: &mut [f32], dout: &mut [f32]) -> Result<(), ArithError> {
     const NAME: &str = "swiglu backward in place";
+    positive(NAME, "length", gate.len())?;
     length(NAME, "up", up.len(), gate.len())?;
     length(NAME, "dout", dout.len(), gate.len())?;
     let (isa, share) = (isa(), parallel::share(gate.len(), 1 << 14));

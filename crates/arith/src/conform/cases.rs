@@ -14,6 +14,13 @@ type Done = Result<(), ArithError>;
 
 const SIZES: [usize; 5] = [1, 3, 17, 255, 257];
 
+/// Values times `factor`: with 1e-39 subnormal, with 1e-20 of subnormal products. Beside large ones, as among hostile
+/// values, what becomes of them would not show.
+fn times(factor: f32, mut x: Vec<f32>) -> Vec<f32> {
+    x.iter_mut().for_each(|x| *x *= factor);
+    x
+}
+
 pub(super) fn products(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
     let mut shapes = Vec::new();
     for m in [1, 3, 17] {
@@ -21,9 +28,11 @@ pub(super) fn products(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -
             shapes.extend(SIZES.map(|k| (m, n, k)));
         }
     }
-    // Rows and columns beyond one tile, one panel and one thread; no k at all; several blocks of k.
-    shapes.extend([(5, 7, 0), (255, 3, 17), (3, 257, 17), (197, 34, 65), (13, 1541, 5), (26, 65, 65)]);
+    // Rows and columns beyond one tile, one panel and one thread; several blocks of k.
+    shapes.extend([(255, 3, 17), (3, 257, 17), (197, 34, 65), (13, 1541, 5), (26, 65, 65)]);
     shapes.extend([(2, 9, 512), (13, 33, 513), (40, 70, 300), (1, 40, 1025)]);
+    // Enough work for eight threads.
+    shapes.push((129, 513, 257));
     for (case, (m, n, k)) in shapes.into_iter().enumerate() {
         let hostile = case % 4 == 3;
         let (a, b) = (inputs.either(hostile, m * k), inputs.either(hostile, k * n));
@@ -33,6 +42,30 @@ pub(super) fn products(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -
         let b = if case % 3 == 2 { Mat::new(&b, n, k)?.t() } else { Mat::new(&b, k, n)? };
         let store = if case % 2 == 0 { Store::Set } else { Store::Add };
         (ops.gemm)(&mut c, a, b, store)?;
+        leaf.add(&c);
+    }
+    Ok(())
+}
+
+/// Products that are not symmetric show which half is computed; thin, square and long ones, beyond one block of k.
+pub(super) fn symmetric_products(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
+    let shapes = [(1, 1), (2, 3), (3, 17), (17, 256), (33, 257), (40, 40), (65, 5), (97, 600), (130, 33)];
+    for (case, (n, k)) in shapes.into_iter().enumerate() {
+        let hostile = case % 4 == 3;
+        let (a, b) = (inputs.either(hostile, n * k), inputs.either(hostile, n * k));
+        let mut c = inputs.ordinary(n * n);
+        // A A' and A' A as in Newton-Schulz, and a product of two operands.
+        let (rows, columns) = (Mat::new(&a, n, k)?, Mat::new(&a, k, n)?);
+        for (a, b) in [(rows, rows.t()), (columns.t(), columns), (rows, Mat::new(&b, k, n)?)] {
+            (ops.gemm_symmetric)(&mut c, a, b)?;
+            leaf.add(&c);
+        }
+    }
+    // Products that are subnormal, and enough work for eight threads.
+    for (n, k, factor) in [(9, 5, 1e-20), (193, 460, 1.0)] {
+        let (a, mut c) = (times(factor, inputs.ordinary(n * k)), vec![0.0; n * n]);
+        let a = Mat::new(&a, n, k)?;
+        (ops.gemm_symmetric)(&mut c, a, a.t())?;
         leaf.add(&c);
     }
     Ok(())
@@ -49,9 +82,8 @@ pub(super) fn reductions(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf)
     for len in 18..82 {
         let (x, y) = (inputs.ordinary(len), inputs.ordinary(len));
         leaf.add(&[(ops.sum)(&x), (ops.sum_squares)(&x), (ops.dot)(&x, &y)?, (ops.max)(&x)]);
-        // Terms, and then products, that are subnormal: beside large ones they would not show.
-        let faint = |factor: f32| x.iter().map(|x| x * factor).collect::<Vec<f32>>();
-        let (tiny, small) = (faint(1e-39), faint(1e-20));
+        // Terms, and then products, that are subnormal.
+        let (tiny, small) = (times(1e-39, x.clone()), times(1e-20, x));
         leaf.add(&[(ops.sum)(&tiny), (ops.max)(&tiny), (ops.sum_squares)(&small), (ops.dot)(&tiny, &y)?]);
     }
     Ok(())
@@ -74,7 +106,8 @@ pub(super) fn functions(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) 
 
 pub(super) fn softmaxes(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
     for len in SIZES {
-        for mut x in [inputs.ordinary(len), inputs.hostile(len)] {
+        // Scores far apart have subnormal exponentials.
+        for mut x in [inputs.ordinary(len), inputs.hostile(len), times(16.0, inputs.ordinary(len))] {
             (ops.softmax)(&mut x);
             leaf.add(&x);
         }
@@ -98,6 +131,24 @@ pub(super) fn norms(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> D
                 leaf.add(&dgain);
             }
         }
+    }
+    // Gains and gradients that are subnormal, and sums of subnormal numbers.
+    for (rows, d) in [(3, 17), (17, 5)] {
+        let (x, gain, dy) = (inputs.ordinary(rows * d), inputs.ordinary(d), inputs.ordinary(rows * d));
+        let (faint_gain, faint_dy) = (times(1e-39, gain.clone()), times(1e-39, dy));
+        let (mut out, mut inverse) = (vec![0.0; rows * d], vec![0.0; rows]);
+        (ops.rms_forward)(&x, &faint_gain, 1e-5, &mut out, &mut inverse)?;
+        leaf.add(&out);
+        let (mut dx, mut dgain) = (times(1e-39, inputs.ordinary(rows * d)), times(1e-39, inputs.ordinary(d)));
+        for store in [Store::Add, Store::Set] {
+            (ops.rms_backward)(&x, &gain, &inverse, &faint_dy, &mut dx, &mut dgain, store)?;
+            leaf.add(&dx);
+            leaf.add(&dgain);
+        }
+        // Without epsilon, squares that are subnormal.
+        (ops.rms_forward)(&times(1e-20, x), &gain, 0.0, &mut out, &mut inverse)?;
+        leaf.add(&out);
+        leaf.add(&inverse);
     }
     Ok(())
 }
@@ -127,16 +178,32 @@ pub(super) fn attentions(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf)
         let (many, few) = (batch * seq * heads * head_dim, batch * seq * kv_heads * head_dim);
         let (q, k, dout) = (inputs.ordinary(many), inputs.ordinary(few), inputs.ordinary(many));
         let mut v = inputs.ordinary(few);
-        // Tiny values of one sign: a row's end must not depend on the rows after it, even by a zero's sign.
         v.iter_mut().step_by(5).for_each(|v| *v = -v.abs() * 1e-40);
-        let mut out = vec![0.0; many];
-        (ops.attention)(shape, &q, &k, &v, &mut out)?;
-        leaf.add(&out);
-        let (mut dq, mut dk, mut dv) = (vec![0.0; many], vec![0.0; few], vec![0.0; few]);
-        (ops.attention_backward)(shape, &q, &k, &v, &dout, &mut dq, &mut dk, &mut dv)?;
-        leaf.add(&dq);
-        leaf.add(&dk);
-        leaf.add(&dv);
+        attention_case(ops, leaf, shape, [&q, &k, &v, &dout])?;
+        // Probabilities, gradients of scores and their sums that are subnormal.
+        let (apart, faint) = (times(32.0, q), times(1e-39, dout));
+        attention_case(ops, leaf, shape, [&apart, &k, &v, &faint])?;
+    }
+    // All probabilities of a row are equal and its products vanish, so a row is -0, unless a chain runs on to the first
+    // positive value: a row must not depend on the rows after it, even by a zero's sign.
+    let shape = attention::Shape { batch: 1, seq: 66, heads: 1, kv_heads: 1, head_dim: 11 };
+    let len = shape.seq * shape.head_dim;
+    let (q, k) = (vec![0.0; len], inputs.ordinary(len));
+    let least = |at: usize| if at / 11 < 2 + at % 11 * 6 { -f32::from_bits(1) } else { 1.0 };
+    let v: Vec<f32> = (0..len).map(least).collect();
+    attention_case(ops, leaf, shape, [&q, &k, &v, &v])
+}
+
+/// Attention of q, k and v, and its gradients for dout.
+fn attention_case(ops: &Operations, leaf: &mut Leaf, shape: attention::Shape, given: [&[f32]; 4]) -> Done {
+    let [q, k, v, dout] = given;
+    let mut out = vec![0.0; q.len()];
+    (ops.attention)(shape, q, k, v, &mut out)?;
+    leaf.add(&out);
+    let (mut dq, mut dk, mut dv) = (vec![0.0; q.len()], vec![0.0; k.len()], vec![0.0; k.len()]);
+    (ops.attention_backward)(shape, q, k, v, dout, &mut dq, &mut dk, &mut dv)?;
+    for values in [&dq, &dk, &dv] {
+        leaf.add(values);
     }
     Ok(())
 }
@@ -184,6 +251,15 @@ pub(super) fn losses(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> 
             (ops.cross_entropy)(&logits, &targets, &mut losses, None, 1.0)?;
             leaf.add(&losses);
         }
+        // Logits far apart have subnormal probabilities; a small scale makes subnormal gradients.
+        for (spread, scale) in [(16.0, 1.0), (1.0, 1e-38)] {
+            let logits = times(spread, inputs.ordinary(rows * vocab));
+            let targets = inputs.indices(rows, vocab as u64);
+            let (mut losses, mut gradient) = (vec![0.0; rows], vec![0.0; rows * vocab]);
+            (ops.cross_entropy)(&logits, &targets, &mut losses, Some(&mut gradient), scale)?;
+            leaf.add(&losses);
+            leaf.add(&gradient);
+        }
     }
     Ok(())
 }
@@ -202,7 +278,8 @@ pub(super) fn embeddings(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf)
 }
 
 pub(super) fn elements(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
-    for len in SIZES {
+    // The last is divided over three threads.
+    for len in SIZES.into_iter().chain([80_003]) {
         for hostile in [false, true] {
             let (mut x, y) = (inputs.either(hostile, len), inputs.either(hostile, len));
             let mut out = vec![0.0; len];
@@ -241,6 +318,19 @@ pub(super) fn adamws(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> 
             leaf.add(&second);
         }
     }
+    // Where epsilon counts, and where moments and weights are subnormal.
+    for factor in [1e-8, 1e-20, 1e-39] {
+        let len = 65;
+        let (mut weight, mut first) =
+            (times(factor, inputs.ordinary(len)), times(factor, inputs.ordinary(len)));
+        let square = |x: f32| (x * factor) * (x * factor);
+        let mut second: Vec<f32> = inputs.ordinary(len).into_iter().map(square).collect();
+        let grad = times(factor, inputs.ordinary(len));
+        (ops.adamw)(&step, &mut weight, &mut first, &mut second, &grad)?;
+        leaf.add(&weight);
+        leaf.add(&first);
+        leaf.add(&second);
+    }
     Ok(())
 }
 
@@ -258,6 +348,13 @@ pub(super) fn momenta(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) ->
             (ops.descend)(&mut weight, &direction, 0.02, 0.01)?;
             leaf.add(&weight);
         }
+        let (mut buffer, mut direction) = (times(1e-39, inputs.ordinary(len)), vec![0.0; len]);
+        (ops.momentum)(&mut buffer, &times(1e-39, inputs.ordinary(len)), 0.95, true, &mut direction)?;
+        leaf.add(&buffer);
+        leaf.add(&direction);
+        let mut weight = times(1e-38, inputs.ordinary(len));
+        (ops.descend)(&mut weight, &direction, 0.02, 0.01)?;
+        leaf.add(&weight);
     }
     Ok(())
 }
@@ -272,6 +369,14 @@ pub(super) fn clips(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> D
             leaf.add(&a);
             leaf.add(&b);
         }
+        // The order of tensors, the last of them empty.
+        let mut x =
+            [inputs.ordinary(len), inputs.ordinary(5), inputs.ordinary(33), inputs.ordinary(1), vec![]];
+        let mut tensors: Vec<&mut [f32]> = x.iter_mut().map(Vec::as_mut_slice).collect();
+        leaf.add(&[(ops.clip)(&mut tensors, 0.1)?]);
+        let tensors: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+        leaf.add(&[(ops.global_norm)(&tensors)]);
+        x.iter().for_each(|x| leaf.add(x));
     }
     Ok(())
 }
@@ -286,6 +391,53 @@ pub(super) fn orthogonalisations(ops: &Operations, inputs: &mut Inputs, leaf: &m
     for mut m in [vec![0.5; 15], vec![0.0; 15], inputs.hostile(15).iter().map(|x| x * 1e-30).collect()] {
         (ops.newton_schulz)(&mut m, 3, 5, 5)?;
         leaf.add(&m);
+    }
+    Ok(())
+}
+
+pub(super) fn gram_orthogonalisations(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
+    for (rows, cols) in [(1, 1), (3, 17), (17, 3), (33, 33), (20, 67), (67, 20), (5, 300), (300, 5)] {
+        for steps in [1, 2, 5] {
+            let mut m = inputs.ordinary(rows * cols);
+            (ops.newton_schulz_gram)(&mut m, rows, cols, steps)?;
+            leaf.add(&m);
+        }
+    }
+    // Rank one, zero, values whose squares vanish, and no step at all.
+    let faint: Vec<f32> = inputs.hostile(15).iter().map(|x| x * 1e-30).collect();
+    for (mut m, steps) in [(vec![0.5; 15], 5), (vec![0.0; 15], 5), (faint, 5), (inputs.ordinary(15), 0)] {
+        (ops.newton_schulz_gram)(&mut m, 3, 5, steps)?;
+        leaf.add(&m);
+    }
+    Ok(())
+}
+
+/// Which of the two forms a matrix takes: at, below and beyond the ratio of its sides where they change.
+pub(super) fn chosen_orthogonalisations(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
+    for (rows, cols) in [(1, 1), (1, 2), (9, 18), (9, 17), (17, 9), (18, 9), (19, 9), (7, 7), (5, 40)] {
+        let mut m = inputs.ordinary(rows * cols);
+        (ops.orthogonalise)(&mut m, rows, cols, 5)?;
+        leaf.add(&m);
+    }
+    Ok(())
+}
+
+/// The forms that replace their operands.
+pub(super) fn in_place(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
+    for (rows, vocab) in [(1, 1), (3, 17), (17, 257)] {
+        for hostile in [false, true] {
+            let mut logits = inputs.either(hostile, rows * vocab);
+            let (targets, mut losses) = (inputs.indices(rows, vocab as u64), vec![0.0; rows]);
+            (ops.cross_entropy_in_place)(&mut logits, &targets, &mut losses, 1.0 / 3.0)?;
+            leaf.add(&losses);
+            leaf.add(&logits);
+            let mut fill = || inputs.either(hostile, rows * vocab);
+            let (mut gate, mut up, mut dout) = (fill(), fill(), fill());
+            (ops.swiglu_in_place)(&mut gate, &mut up, &mut dout)?;
+            for values in [&gate, &up, &dout] {
+                leaf.add(values);
+            }
+        }
     }
     Ok(())
 }
@@ -308,6 +460,15 @@ pub(super) fn grids(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> D
         (ops.dequantise)(&sum, exponent, 0.1, &mut out)?;
         leaf.add(&out);
     }
+    // Divided over three threads.
+    let (g, mut sum, mut out) = (inputs.hostile(80_003), vec![5; 80_003], vec![0.0; 80_003]);
+    (ops.quantise_add)(&g, -20, &mut sum)?;
+    leaf.add_integers(&sum);
+    (ops.quantise_sub)(&inputs.ordinary(80_003), -20, &mut sum)?;
+    (ops.merge)(&mut sum, &vec![11; 80_003])?;
+    leaf.add_integers(&sum);
+    (ops.dequantise)(&sum, -20, 1.0 / 3.0, &mut out)?;
+    leaf.add(&out);
     // Ties, in both directions.
     let mut sum = vec![0; 65];
     let ties: Vec<f32> = (-32..33).map(|n| n as f32 * 0.5).collect();
@@ -337,90 +498,5 @@ pub(super) fn quantisers(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf)
         (ops.encode)(format, &x, x.len(), &mut bytes)?;
         leaf.add_bytes(&bytes);
     }
-    Ok(())
-}
-
-/// NaN and infinities: they stay where the specification lets them in, and are refused where it does not.
-pub(super) fn specials(ops: &Operations, inputs: &mut Inputs, leaf: &mut Leaf) -> Done {
-    for special in [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::INFINITY, f32::NEG_INFINITY] {
-        let with = |inputs: &mut Inputs, len: usize, at: usize| {
-            let mut x = inputs.ordinary(len);
-            x[at] = special;
-            x
-        };
-        let (a, b, mut c) = (with(inputs, 15, 7), inputs.ordinary(35), vec![0.0; 21]);
-        for store in [Store::Set, Store::Add] {
-            (ops.gemm)(&mut c, Mat::new(&a, 3, 5)?, Mat::new(&b, 5, 7)?, store)?;
-            leaf.add(&c);
-        }
-        let x = with(inputs, 33, 18);
-        leaf.add(&[(ops.sum)(&x), (ops.sum_squares)(&x), (ops.dot)(&x, &x)?, (ops.max)(&x)]);
-        leaf.add(&[(ops.max)(&[special; 17]), (ops.global_norm)(&[&x])]);
-        for function in [ops.exp, ops.log, ops.sigmoid, ops.silu, ops.rsqrt, ops.softmax] {
-            let mut x = x.clone();
-            function(&mut x);
-            leaf.add(&x);
-        }
-        let (gain, mut out, mut inverse) = (with(inputs, 11, 3), vec![0.0; 33], vec![0.0; 3]);
-        (ops.rms_forward)(&x, &gain, 1e-5, &mut out, &mut inverse)?;
-        leaf.add(&out);
-        let (mut dx, mut dgain, dy) = (vec![0.0; 33], vec![0.0; 11], with(inputs, 33, 1));
-        (ops.rms_backward)(&x, &gain, &inverse, &dy, &mut dx, &mut dgain, Store::Set)?;
-        leaf.add(&dx);
-        leaf.add(&dgain);
-        let mut turned = with(inputs, 12, 4);
-        (ops.rotate)(&mut turned, 1, &[1, 0], &rope::RopeTable::new(2, 6, 10_000.0)?)?;
-        leaf.add(&turned);
-        let shape = attention::Shape { batch: 1, seq: 5, heads: 1, kv_heads: 1, head_dim: 3 };
-        let (q, k, v) = (inputs.ordinary(15), with(inputs, 15, 7), inputs.ordinary(15));
-        let (mut out, mut dq, mut dk, mut dv) = (vec![0.0; 15], vec![0.0; 15], vec![0.0; 15], vec![0.0; 15]);
-        (ops.attention)(shape, &q, &k, &v, &mut out)?;
-        leaf.add(&out);
-        (ops.attention_backward)(shape, &q, &k, &v, &q, &mut dq, &mut dk, &mut dv)?;
-        for values in [&dq, &dk, &dv] {
-            leaf.add(values);
-        }
-        (ops.decode)(1, 1, 3, &q[..3], &k, &v, &mut out[..3])?;
-        leaf.add(&out[..3]);
-        let (mut gated, mut dgate, mut dup) = (vec![0.0; 33], vec![0.0; 33], vec![0.0; 33]);
-        (ops.swiglu)(&x, &dy, &mut gated)?;
-        (ops.swiglu_backward)(&x, &dy, &dy, &mut dgate, &mut dup)?;
-        for values in [&gated, &dgate, &dup] {
-            leaf.add(values);
-        }
-        let (mut losses, mut gradient) = (vec![0.0; 3], vec![0.0; 33]);
-        (ops.cross_entropy)(&x, &[0, 7, 10], &mut losses, Some(&mut gradient), 0.5)?;
-        leaf.add(&losses);
-        leaf.add(&gradient);
-        let mut m = x.clone();
-        (ops.newton_schulz)(&mut m, 3, 11, 5)?;
-        leaf.add(&m);
-
-        // Refused, with nothing written.
-        let mut sum = vec![5; 33];
-        leaf.add_refusal(&(ops.quantise_add)(&x, -10, &mut sum));
-        leaf.add_refusal(&(ops.quantise_sub)(&x, -10, &mut sum));
-        leaf.add_integers(&sum);
-        let mut clipped = x.clone();
-        leaf.add_refusal(&(ops.clip)(&mut [&mut clipped], 1.0));
-        leaf.add(&clipped);
-        for format in Format::ALL {
-            let mut bytes = vec![9; format.bytes(3, 11).unwrap_or(0)];
-            leaf.add_refusal(&(ops.encode)(format, &x, 11, &mut bytes));
-            leaf.add_bytes(&bytes);
-        }
-    }
-    // Sums beyond the bound, values that would come back infinite, and bytes no encoder writes.
-    let (mut sum, mut bytes, mut x) = (vec![0, 1 << 62, i64::MAX], vec![9; 9], vec![9.0; 2]);
-    leaf.add_refusal(&(ops.quantise_add)(&[1.0; 3], 0, &mut sum));
-    leaf.add_refusal(&(ops.merge)(&mut sum[..2], &[0, 1 << 62]));
-    leaf.add_integers(&sum);
-    for format in Format::ALL {
-        let len = format.bytes(1, 2).unwrap_or(0);
-        leaf.add_refusal(&(ops.encode)(format, &[1.0, f32::MAX], 2, &mut bytes[..len]));
-        leaf.add_refusal(&(ops.decode_wire)(format, &[0xff; 9][..len], 2, &mut x));
-    }
-    leaf.add_bytes(&bytes);
-    leaf.add(&x);
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! List the operations the suite calls, so that a test can put a wrong one in place of any of them.
 
 use crate::{
-    ArithError, Mat, MatMut, Store, attention, elementwise, embed, gemm, grid, loss, norm, optim, quantise,
-    reduce, rope, scalar, swiglu,
+    ArithError, Mat, MatMut, Store, attention, elementwise, embed, gemm, gemm_symmetric, grid, loss, norm,
+    optim, quantise, reduce, rope, scalar, swiglu,
 };
 
 type Done = Result<(), ArithError>;
@@ -15,6 +15,7 @@ type Quantise = fn(&[f32], i32, &mut [i64]) -> Done;
 pub(super) struct Operations {
     /// Here C is a row-major slice.
     pub(super) gemm: fn(&mut [f32], Mat, Mat, Store) -> Done,
+    pub(super) gemm_symmetric: fn(&mut [f32], Mat, Mat) -> Done,
     pub(super) sum: fn(&[f32]) -> f32,
     pub(super) sum_squares: fn(&[f32]) -> f32,
     pub(super) dot: fn(&[f32], &[f32]) -> Result<f32, ArithError>,
@@ -35,7 +36,9 @@ pub(super) struct Operations {
     pub(super) decode: fn(usize, usize, usize, &[f32], &[f32], &[f32], &mut [f32]) -> Done,
     pub(super) swiglu: fn(&[f32], &[f32], &mut [f32]) -> Done,
     pub(super) swiglu_backward: fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]) -> Done,
+    pub(super) swiglu_in_place: fn(&mut [f32], &mut [f32], &mut [f32]) -> Done,
     pub(super) cross_entropy: fn(&[f32], &[u32], &mut [f32], Option<&mut [f32]>, f32) -> Done,
+    pub(super) cross_entropy_in_place: fn(&mut [f32], &[u32], &mut [f32], f32) -> Done,
     pub(super) gather: fn(&[f32], usize, &[u32], &mut [f32]) -> Done,
     pub(super) scatter_add: fn(&mut [f32], usize, &[u32], &[f32]) -> Done,
     pub(super) add: fn(&[f32], &[f32], &mut [f32]) -> Done,
@@ -45,6 +48,8 @@ pub(super) struct Operations {
     pub(super) momentum: fn(&mut [f32], &[f32], f32, bool, &mut [f32]) -> Done,
     pub(super) descend: fn(&mut [f32], &[f32], f32, f32) -> Done,
     pub(super) newton_schulz: fn(&mut [f32], usize, usize, usize) -> Done,
+    pub(super) newton_schulz_gram: fn(&mut [f32], usize, usize, usize) -> Done,
+    pub(super) orthogonalise: fn(&mut [f32], usize, usize, usize) -> Done,
     pub(super) global_norm: fn(&[&[f32]]) -> f32,
     pub(super) clip: fn(&mut [&mut [f32]], f32) -> Result<f32, ArithError>,
     pub(super) quantise_add: Quantise,
@@ -58,6 +63,7 @@ pub(super) struct Operations {
 /// The operations of this crate.
 pub(super) const CANON: Operations = Operations {
     gemm: |c, a, b, store| gemm(MatMut::new(c, a.rows(), b.cols())?, a, b, store),
+    gemm_symmetric,
     sum: reduce::sum,
     sum_squares: reduce::sum_squares,
     dot: reduce::dot,
@@ -77,7 +83,9 @@ pub(super) const CANON: Operations = Operations {
     decode: attention::decode,
     swiglu: swiglu::forward,
     swiglu_backward: swiglu::backward,
+    swiglu_in_place: swiglu::backward_in_place,
     cross_entropy: loss::cross_entropy,
+    cross_entropy_in_place: loss::cross_entropy_in_place,
     gather: embed::gather,
     scatter_add: embed::scatter_add,
     add: elementwise::add,
@@ -87,6 +95,8 @@ pub(super) const CANON: Operations = Operations {
     momentum: optim::momentum,
     descend: optim::descend,
     newton_schulz: optim::newton_schulz,
+    newton_schulz_gram: optim::newton_schulz_gram,
+    orthogonalise: optim::orthogonalise,
     global_norm: optim::global_norm,
     clip: optim::clip,
     quantise_add: grid::quantise_add,

@@ -1,5 +1,11 @@
 //! The suite gives the committed rows everywhere, and each kind of wrong kernel fails it.
 
+mod attention;
+mod layers;
+mod orthogonal;
+mod updates;
+mod wire;
+
 use super::*;
 use crate::{Isa, Mat, Store, norm, reduce, with_isa, with_threads};
 
@@ -334,6 +340,92 @@ fn other_functions_and_expressions_are_found_out() {
     }
 }
 
+/// Work that is divided over threads is large enough for a piece to be missed.
+#[test]
+fn a_forgotten_piece_of_work_is_found_out() {
+    const PIECE: usize = 1 << 15;
+    let forgetful: [(&str, Operations); 7] = [
+        (
+            "gemm",
+            with_product(|c, a, b, store| {
+                let before = c.to_vec();
+                (CANON.gemm)(c, a, b, store)?;
+                if a.rows() * a.cols() * b.cols() > 1 << 22 {
+                    let last = c.len() - b.cols();
+                    c[last..].copy_from_slice(&before[last..]);
+                }
+                Ok(())
+            }),
+        ),
+        (
+            "gemm_symmetric",
+            Operations {
+                gemm_symmetric: |c, a, b| {
+                    (CANON.gemm_symmetric)(c, a, b)?;
+                    if a.rows() * a.rows() * a.cols() > 1 << 23 {
+                        c[1] += 1.0;
+                    }
+                    Ok(())
+                },
+                ..CANON
+            },
+        ),
+        (
+            "elementwise",
+            Operations {
+                add: |x, y, out| {
+                    let len = x.len().min(2 * PIECE);
+                    (CANON.add)(&x[..len], &y[..len], &mut out[..len])
+                },
+                ..CANON
+            },
+        ),
+        (
+            "elementwise",
+            Operations {
+                scale: |x, factor| {
+                    let len = x.len().min(2 * PIECE);
+                    (CANON.scale)(&mut x[..len], factor);
+                },
+                ..CANON
+            },
+        ),
+        (
+            "grid",
+            Operations {
+                quantise_add: |g, exponent, sum| {
+                    let len = g.len().min(2 * PIECE);
+                    (CANON.quantise_add)(&g[..len], exponent, &mut sum[..len])
+                },
+                ..CANON
+            },
+        ),
+        (
+            "grid",
+            Operations {
+                merge: |sum, other| {
+                    let len = sum.len().min(2 * PIECE);
+                    (CANON.merge)(&mut sum[..len], &other[..len])
+                },
+                ..CANON
+            },
+        ),
+        (
+            "grid",
+            Operations {
+                dequantise: |sum, exponent, scale, out| {
+                    let len = sum.len().min(2 * PIECE);
+                    (CANON.dequantise)(&sum[..len], exponent, scale, &mut out[..len])
+                },
+                ..CANON
+            },
+        ),
+    ];
+    for (row, operations) in forgetful {
+        assert_eq!(found_out(&operations), [row]);
+    }
+}
+
 #[test]
 fn hidden_infinities_are_found_out() {
     let lenient = Operations {
@@ -358,40 +450,76 @@ fn this_environment_is_sound() {
     assert_eq!((environment().fault(), environment().is_sound()), (None, true));
 }
 
-/// Sets the control register of this thread as a library built with `-ffast-math` does, and looks.
-#[cfg(target_arch = "x86_64")]
-#[test]
-#[allow(unsafe_code)] // The register can be written by assembly only.
-fn changed_modes_are_noticed() {
-    fn in_mode<T>(bits: u32, body: impl FnOnce() -> T) -> T {
-        let (mut before, mut during) = (0u32, 0u32);
-        // SAFETY: the register is put back before this function returns, and `body` does not unwind.
-        unsafe {
-            std::arch::asm!("stmxcsr [{}]", in(reg) &mut before, options(nostack));
-            during |= before | bits;
-            std::arch::asm!("ldmxcsr [{}]", in(reg) &during, options(nostack));
-        }
-        let result = body();
-        // SAFETY: as above.
-        unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &before, options(nostack)) };
-        result
-    }
-    const FLUSH: u32 = 1 << 15;
-    const OPERANDS: u32 = 1 << 6;
-    let modes = [
-        (FLUSH, "results"),
-        (OPERANDS, "operands"),
+/// The control register of this thread's floating-point mode, and bits in it that a library built with `-ffast-math`, or
+/// any other, may set: with each, a word of what must be found wrong.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[allow(unsafe_code)] // The register can be read and written by assembly only.
+mod mode {
+    use std::arch::asm;
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const FLAWS: [(u64, &str); 6] = [
+        (1 << 15, "results"),
+        (1 << 6, "operands"),
+        (1 << 15 | 1 << 6, "operands"),
         (1 << 13, "round"),
         (2 << 13, "round"),
         (3 << 13, "round"),
     ];
-    for (bits, word) in modes {
-        let found = in_mode(bits, environment);
+    /// Flushing to zero takes operands and results alike.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const FLAWS: [(u64, &str); 4] =
+        [(1 << 24, "operands"), (1 << 22, "round"), (2 << 22, "round"), (3 << 22, "round")];
+
+    #[cfg(target_arch = "x86_64")]
+    fn read() -> u64 {
+        let mut bits = 0u32;
+        // SAFETY: the instruction only writes `bits`.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &mut bits, options(nostack)) };
+        u64::from(bits)
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn write(bits: u64) {
+        let bits = bits as u32;
+        // SAFETY: only mode bits of `read` and of FLAWS are set, all of which exist.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &bits, options(nostack)) };
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn read() -> u64 {
+        let bits: u64;
+        // SAFETY: the instruction only writes a register.
+        unsafe { asm!("mrs {}, fpcr", out(reg) bits, options(nomem, nostack)) };
+        bits
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn write(bits: u64) {
+        // SAFETY: only mode bits of `read` and of FLAWS are set, all of which exist.
+        unsafe { asm!("msr fpcr, {}", in(reg) bits, options(nostack)) };
+    }
+
+    /// Runs `body`, which must not unwind, with `bits` set.
+    pub(super) fn with<T>(bits: u64, body: impl FnOnce() -> T) -> T {
+        let before = read();
+        write(before | bits);
+        let result = body();
+        write(before);
+        result
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+fn changed_modes_are_noticed() {
+    for (bits, word) in mode::FLAWS {
+        let found = mode::with(bits, environment);
         assert!(!found.is_sound());
         assert!(found.fault().is_some_and(|fault| fault.contains(word)), "{bits:#x}: {found:?}");
+        // The rows notice too.
+        let report = mode::with(bits, || with_threads(1, run));
+        assert!(!report.conforms() && !report.mismatches().is_empty(), "{bits:#x}");
     }
-    // The rows notice too.
-    let report = in_mode(FLUSH | OPERANDS, || with_threads(1, run));
-    assert!(!report.conforms() && !report.mismatches().is_empty());
     assert!(environment().is_sound());
 }

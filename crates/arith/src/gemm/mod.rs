@@ -3,7 +3,6 @@
 //! C[i, j] is computed thus: k is cut into blocks of 256 from k = 0; the value of a block is the chain
 //! `acc = fma(A[i, k], B[k, j], acc)`, k ascending, from acc = +0; then blocks are added in ascending order,
 //! `C = C + block`. With [`Store::Set`] the first block replaces C; with [`Store::Add`] it too is added onto C.
-//! With no k at all, Set gives +0 and Add leaves C alone.
 //!
 //! The error is below (min(k, 256) + k / 256 + 1) * 2^-24 * sum |A[i, k] * B[k, j]|. This is the order of a
 //! packed kernel in the manner of BLIS (Van Zee and van de Geijn, 2015) with kc = 256, and the crate
@@ -194,6 +193,9 @@ impl<'a> MatMut<'a> {
 }
 
 /// Computes C = A B, or C = C + A B, for A [m, k], B [k, n], C [m, n].
+///
+/// # Errors
+/// [`ArithError::Shape`] if the matrices do not fit together, or m, n or k is zero; C is then as it was.
 pub fn gemm(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
     let shape_error = ArithError::Shape {
         operation: "gemm",
@@ -201,7 +203,8 @@ pub fn gemm(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
         a: (a.rows, a.cols),
         b: (b.rows, b.cols),
     };
-    if a.rows != c.rows || b.cols != c.cols || a.cols != b.rows {
+    let empty = c.rows == 0 || c.cols == 0 || a.cols == 0;
+    if a.rows != c.rows || b.cols != c.cols || a.cols != b.rows || empty {
         return Err(shape_error);
     }
     let isa = isa();
@@ -234,9 +237,13 @@ pub fn gemm(c: MatMut, a: Mat, b: Mat, store: Store) -> Result<(), ArithError> {
 ///
 /// Where A B is symmetric bit for bit, as in A A' or in the square of a symmetric matrix (their two halves go through
 /// the same chains), the result is that of [`gemm`].
+///
+/// # Errors
+/// As for [`gemm`], with n for m.
 pub fn gemm_symmetric(c: &mut [f32], a: Mat, b: Mat) -> Result<(), ArithError> {
     let n = a.rows;
-    if b.cols != n || a.cols != b.rows || n.checked_mul(n) != Some(c.len()) {
+    let empty = n == 0 || a.cols == 0;
+    if b.cols != n || a.cols != b.rows || n.checked_mul(n) != Some(c.len()) || empty {
         let side = c.len().isqrt();
         let (c, a, b) = ((side, side), (a.rows, a.cols), (b.rows, b.cols));
         return Err(ArithError::Shape { operation: "gemm_symmetric", c, a, b });
@@ -292,7 +299,7 @@ fn cuts(total: usize, pieces: usize, unit: usize) -> Vec<Range<usize>> {
     (0..pieces).map(|piece| at(piece)..at(piece + 1)).collect()
 }
 
-/// [`gemm`] on the calling thread, for shapes known to fit.
+/// [`gemm`] on the calling thread, for shapes known to fit. With no k at all, Set gives +0 and Add leaves C alone.
 pub(crate) fn product(isa: Isa, c: MatMut, a: Mat, b: Mat, store: Store) {
     debug_assert!(a.rows == c.rows && b.cols == c.cols && a.cols == b.rows);
     let rows = c.rows.min(a.rows);

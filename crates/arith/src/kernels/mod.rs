@@ -86,6 +86,7 @@ pub(crate) fn has_stream(isa: Isa) -> bool {
 /// The CPU has `isa`, and [`has_stream`] is true of it. `a` holds depth * rows values. `b` is readable at each of
 /// `cols` columns for `depth` values. `c` is writable for rows by cols outputs. `rows`, `cols` and `depth` are not
 /// zero; rows <= [`MAX_STREAM_ROWS`] and cols <= [`STREAM_COLS`].
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_unsafe))] // No kernel to call there.
 pub(crate) unsafe fn multiply_stream(isa: Isa, tile: Tile) {
     // SAFETY: as promised by the caller.
     unsafe {
@@ -94,7 +95,7 @@ pub(crate) unsafe fn multiply_stream(isa: Isa, tile: Tile) {
             Isa::Avx512 => stream::avx512(tile),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => stream::avx2(tile),
-            _ => unreachable!("there is no such kernel for {isa:?}"),
+            _ => unreachable!("no streaming kernel for {} rows on {isa:?}", tile.rows),
         }
     }
 }

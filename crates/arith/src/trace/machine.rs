@@ -83,6 +83,39 @@ impl Machine {
         self.run(Opcode::Select, [condition, yes, no])
     }
 
+    pub(super) fn equal(&mut self, a: Value, b: Value) -> Value {
+        self.two(Opcode::Equal, a, b)
+    }
+
+    pub(super) fn word_add(&mut self, a: Value, b: Value) -> Value {
+        self.two(Opcode::WordAdd, a, b)
+    }
+
+    pub(super) fn word_sub(&mut self, a: Value, b: Value) -> Value {
+        self.two(Opcode::WordSub, a, b)
+    }
+
+    pub(super) fn word_and(&mut self, a: Value, b: Value) -> Value {
+        self.two(Opcode::WordAnd, a, b)
+    }
+
+    pub(super) fn shift_left(&mut self, a: Value, bits: u32) -> Value {
+        self.two(Opcode::ShiftLeft, a, Value::word(bits))
+    }
+
+    /// The sign is repeated.
+    pub(super) fn shift_right(&mut self, a: Value, bits: u32) -> Value {
+        self.two(Opcode::ShiftRight, a, Value::word(bits))
+    }
+
+    pub(super) fn word_to_float(&mut self, a: Value) -> Value {
+        self.one(Opcode::WordToFloat, a)
+    }
+
+    pub(super) fn absolute(&mut self, a: Value) -> Value {
+        self.one(Opcode::Absolute, a)
+    }
+
     pub(super) fn grid_steps(&mut self, gradient: Value, exponent: i32) -> Value {
         self.two(Opcode::GridSteps, gradient, Value::word(exponent as u32))
     }
@@ -136,9 +169,9 @@ impl Machine {
         let square = self.mul(r, r);
         let y = self.fma(p, square, r);
         let y = self.add(y, ONE);
-        let n = self.two(Opcode::WordSub, shifted, round);
-        let half = self.two(Opcode::ShiftRight, n, Value::word(1));
-        let rest = self.two(Opcode::WordSub, n, half);
+        let n = self.word_sub(shifted, round);
+        let half = self.shift_right(n, 1);
+        let rest = self.word_sub(n, half);
         let first = self.power(half);
         let y = self.mul(y, first);
         let second = self.power(rest);
@@ -147,8 +180,8 @@ impl Machine {
 
     /// 2^n of a signed word n.
     fn power(&mut self, n: Value) -> Value {
-        let biased = self.two(Opcode::WordAdd, n, Value::word(127));
-        self.two(Opcode::ShiftLeft, biased, Value::word(23))
+        let biased = self.word_add(n, Value::word(127));
+        self.shift_left(biased, 23)
     }
 
     /// log, as [`crate::scalar`] defines it.
@@ -157,11 +190,11 @@ impl Machine {
         let tiny = self.less(x, Value::number(f32::MIN_POSITIVE));
         let larger = self.mul(x, Value::number(8_388_608.0));
         let scaled = self.select(tiny, larger, x);
-        let offset = self.two(Opcode::WordSub, scaled, root);
-        let exponent = self.two(Opcode::ShiftRight, offset, Value::word(23));
-        let fraction = self.two(Opcode::WordAnd, offset, Value::word(0x007f_ffff));
-        let m = self.two(Opcode::WordAdd, fraction, root);
-        let e = self.one(Opcode::WordToFloat, exponent);
+        let offset = self.word_sub(scaled, root);
+        let exponent = self.shift_right(offset, 23);
+        let fraction = self.word_and(offset, Value::word(0x007f_ffff));
+        let m = self.word_add(fraction, root);
+        let e = self.word_to_float(exponent);
         let correction = self.select(tiny, Value::number(23.0), ZERO);
         let e = self.sub(e, correction);
         let f = self.sub(m, ONE);
@@ -175,7 +208,7 @@ impl Machine {
         let y = self.fma(e, Value::number(LN2_HIGH), y);
         let finite = self.less(x, Value::number(f32::INFINITY));
         let y = self.select(finite, y, x);
-        let zero = self.two(Opcode::Equal, x, ZERO);
+        let zero = self.equal(x, ZERO);
         let y = self.select(zero, Value::number(f32::NEG_INFINITY), y);
         let negative = self.less(x, ZERO);
         self.select(negative, Value::number(f32::NAN), y)
@@ -183,7 +216,7 @@ impl Machine {
 
     /// 1 / (1 + exp(-x)), as [`crate::scalar`] defines it.
     pub(super) fn sigmoid(&mut self, x: Value) -> Value {
-        let size = self.one(Opcode::Absolute, x);
+        let size = self.absolute(x);
         let size = self.negate(size);
         let e = self.exp(size);
         let negative = self.less(x, ZERO);

@@ -1,6 +1,6 @@
 //! Name every operation of this crate, with its sizes and parameters.
 
-use crate::{ArithError, Store, attention, error::positive, grid::EXPONENTS, optim::AdamW};
+use crate::{ArithError, Store, attention, error::positive, grid::EXPONENTS, optim::AdamW, quantise::Format};
 
 /// An operation with its sizes and parameters: all that is needed, besides its inputs, to know its steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,11 +77,15 @@ pub enum Operation {
     Merge { len: usize },
     /// [`crate::grid::dequantise`].
     Dequantise { len: usize, exponent: i32, scale: f32 },
+    /// [`crate::quantise::encode`]: numbers to bytes.
+    Encode { format: Format, rows: usize, width: usize },
+    /// [`crate::quantise::decode`]: bytes to numbers.
+    Decode { format: Format, rows: usize, width: usize },
 }
 
 impl Operation {
     /// The names of all operations, in the order of the enum.
-    pub const NAMES: [&'static str; 36] = [
+    pub const NAMES: [&'static str; 38] = [
         "gemm",
         "gemm_symmetric",
         "sum",
@@ -118,6 +122,8 @@ impl Operation {
         "quantise_sub",
         "merge",
         "dequantise",
+        "quantise encode",
+        "quantise decode",
     ];
 
     /// The name of the operation.
@@ -160,6 +166,8 @@ impl Operation {
             QuantiseSub { .. } => "quantise_sub",
             Merge { .. } => "merge",
             Dequantise { .. } => "dequantise",
+            Encode { .. } => "quantise encode",
+            Decode { .. } => "quantise decode",
         }
     }
 
@@ -170,34 +178,46 @@ impl Operation {
             sizes.iter().try_for_each(|(argument, size)| positive(operation, argument, *size))
         };
         match self {
-            Operation::RmsForward { d, .. }
-            | Operation::RmsBackward { d, .. }
-            | Operation::Gather { d, .. }
-            | Operation::ScatterAdd { d, .. } => sizes(&[("width", *d)]),
-            Operation::Rope { heads, head_dim, .. } => {
+            Operation::Gemm { m, n, k, .. } => sizes(&[("m", *m), ("n", *n), ("k", *k)]),
+            Operation::GemmSymmetric { n, k, .. } => sizes(&[("n", *n), ("k", *k)]),
+            Operation::RmsForward { rows, d, .. } | Operation::RmsBackward { rows, d, .. } => {
+                sizes(&[("width", *d), ("rows", *rows)])
+            }
+            Operation::Gather { vocab, d, tokens } | Operation::ScatterAdd { vocab, d, tokens } => {
+                sizes(&[("width", *d), ("vocab", *vocab), ("tokens", *tokens)])
+            }
+            Operation::Encode { rows, width, .. } | Operation::Decode { rows, width, .. } => {
+                sizes(&[("width", *width), ("rows", *rows)])
+            }
+            Operation::SwigluForward { len } | Operation::SwigluBackward { len } => {
+                sizes(&[("length", *len)])
+            }
+            Operation::Rope { rows, heads, head_dim, positions, .. } => {
                 sizes(&[("heads", *heads), ("head_dim", *head_dim)])?;
+                sizes(&[("rows", *rows), ("positions", *positions)])?;
                 if head_dim % 2 == 0 {
                     return Ok(());
                 }
                 let got = *head_dim as i64;
                 Err(ArithError::Parameter { operation, argument: "head_dim", got, allowed: "even numbers" })
             }
-            Operation::AttentionForward(shape) | Operation::AttentionBackward(shape) => shape.check(),
+            Operation::AttentionForward(shape) | Operation::AttentionBackward(shape) => {
+                shape.check(operation)
+            }
             Operation::AttentionDecode { heads, kv_heads, head_dim, keys } => {
                 let (heads, kv_heads, head_dim) = (*heads, *kv_heads, *head_dim);
-                attention::Shape { batch: 1, seq: *keys, heads, kv_heads, head_dim }.check()
+                attention::Shape { batch: 1, seq: *keys, heads, kv_heads, head_dim }.check(operation)
             }
             Operation::CrossEntropy { rows, vocab, .. } => sizes(&[("rows", *rows), ("vocab", *vocab)]),
             // Each step rests on the one before, and so does the depth of the evaluation.
-            Operation::NewtonSchulz { steps, .. } | Operation::NewtonSchulzGram { steps, .. }
-                if *steps > 64 =>
-            {
-                Err(ArithError::Parameter {
-                    operation,
-                    argument: "steps",
-                    got: *steps as i64,
-                    allowed: "0..=64",
-                })
+            Operation::NewtonSchulz { rows, cols, steps }
+            | Operation::NewtonSchulzGram { rows, cols, steps } => {
+                sizes(&[("rows", *rows), ("cols", *cols)])?;
+                if *steps <= 64 {
+                    return Ok(());
+                }
+                let got = i64::try_from(*steps).unwrap_or(i64::MAX);
+                Err(ArithError::Parameter { operation, argument: "steps", got, allowed: "0..=64" })
             }
             Operation::QuantiseAdd { exponent, .. }
             | Operation::QuantiseSub { exponent, .. }

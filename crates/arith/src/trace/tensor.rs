@@ -5,6 +5,7 @@ use crate::{
     Store,
     attention::{self, BACKWARD_ROWS},
     gemm::BLOCK,
+    quantise::{self, Format},
 };
 
 /// What the elements of a tensor are.
@@ -16,6 +17,8 @@ pub enum Kind {
     Index,
     /// i64: counts of grid steps.
     Sum,
+    /// u8: what goes over the wire.
+    Byte,
 }
 
 /// What a tensor is to its operation.
@@ -114,6 +117,10 @@ fn sums(name: &'static str, role: Role, len: usize) -> Tensor {
     Tensor { name, role, kind: Kind::Sum, len }
 }
 
+fn bytes(name: &'static str, role: Role, len: usize) -> Tensor {
+    Tensor { name, role, kind: Kind::Byte, len }
+}
+
 fn output(name: &'static str, len: usize) -> Tensor {
     Tensor { name, role: Role::Output, kind: Kind::Number, len }
 }
@@ -128,6 +135,7 @@ impl Operation {
     /// Inputs and outputs have the shapes their operation documents, without the gaps of strides in `out` of a
     /// product. Of inner tensors, a *lane* is [rows, 16]; a *block* is its tensor with one more dimension, the
     /// blocks of 256 terms; scores, probabilities and their gradients are [batch, heads, queries, keys];
+    /// `magnitude` of an encoder is [rows, width], its `largest` and `scale` [rows, blocks of 64];
     /// `dk tile` and `dv tile` are [those of k, query heads that share the key head, tiles of 64 rows]; matrices
     /// of Newton-Schulz have the steps first, and `x` one more than there are steps.
     ///
@@ -354,8 +362,31 @@ impl Operation {
                 sums("out", Role::Output, *len),
             ],
             Dequantise { len, .. } => vec![sums("sum", Role::Input, *len), output("out", *len)],
+            Encode { format, rows, width } => {
+                let len = times(&[*rows, *width]);
+                let mut tensors = vec![input("x", len)];
+                if *format != Format::Bf16 {
+                    let blocks = times(&[*rows, width.div_ceil(quantise::BLOCK)]);
+                    tensors.extend([
+                        inner("magnitude", len),
+                        inner("largest", blocks),
+                        bytes("scale", Role::Inner, blocks),
+                    ]);
+                }
+                tensors.push(bytes("out", Role::Output, wire(*format, *rows, *width)));
+                tensors
+            }
+            Decode { format, rows, width } => vec![
+                bytes("bytes", Role::Input, wire(*format, *rows, *width)),
+                output("out", times(&[*rows, *width])),
+            ],
         }
     }
+}
+
+/// The bytes of rows on the wire.
+fn wire(format: Format, rows: usize, width: usize) -> usize {
+    format.bytes(rows, width).unwrap_or(usize::MAX)
 }
 
 /// The elements a strided matrix reaches over.

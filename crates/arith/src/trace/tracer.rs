@@ -20,6 +20,8 @@ pub enum Data<'a> {
     Indices(&'a [u32]),
     /// i64: counts of grid steps.
     Sums(&'a [i64]),
+    /// u8: what came over the wire.
+    Bytes(&'a [u8]),
 }
 
 impl Data<'_> {
@@ -29,6 +31,7 @@ impl Data<'_> {
             Data::Parts(parts) => parts.iter().map(|part| part.len()).sum(),
             Data::Indices(x) => x.len(),
             Data::Sums(x) => x.len(),
+            Data::Bytes(x) => x.len(),
         }
     }
 
@@ -37,6 +40,7 @@ impl Data<'_> {
             Data::Numbers(_) | Data::Parts(_) => Kind::Number,
             Data::Indices(_) => Kind::Index,
             Data::Sums(_) => Kind::Sum,
+            Data::Bytes(_) => Kind::Byte,
         }
     }
 
@@ -60,6 +64,7 @@ impl Data<'_> {
             }
             Data::Indices(x) => x.get(index).map(|x| u64::from(*x)),
             Data::Sums(x) => x.get(index).map(|x| *x as u64),
+            Data::Bytes(x) => x.get(index).map(|x| u64::from(*x)),
         }
     }
 }
@@ -172,7 +177,7 @@ impl<'a> Tracer<'a> {
         Ok(Trace::new(self.checked(at)?, self.arithmetic))
     }
 
-    /// Returns one element of an output or inner tensor: f32 bits, or an i64.
+    /// Returns one element of an output or inner tensor: f32 bits, an i64, or a byte.
     pub fn value(&self, at: At) -> Result<u64, ArithError> {
         self.checked(at).map(|definition| definition.value(self.arithmetic))
     }

@@ -35,6 +35,8 @@ const TRACED: &[(&str, &str)] = &[
     ("optim::newton_schulz", "newton_schulz"),
     ("optim::newton_schulz_gram", "newton_schulz_gram"),
     ("optim::orthogonalise", "newton_schulz_gram"),
+    ("quantise::decode", "quantise decode"),
+    ("quantise::encode", "quantise encode"),
     ("reduce::dot", "dot"),
     ("reduce::max", "max"),
     ("reduce::sum", "sum"),
@@ -61,6 +63,7 @@ const TRACED: &[(&str, &str)] = &[
 const OTHERS: &[&str] = &[
     "conform::run",
     "elementwise::finite",
+    "environment::environment",
     "grid::greatest",
     "isa::isa",
     "isa::with_isa",

@@ -2,7 +2,9 @@
 
 use crate::cases::{Mood, Random};
 use tessera_arith::{
-    ArithError, Mat, MatMut, Store, elementwise, gemm, optim, reduce,
+    ArithError, Mat, MatMut, Store, elementwise, gemm, optim,
+    quantise::Format,
+    reduce,
     trace::{Arithmetic, At, Data, Operation, Source, Tracer},
 };
 
@@ -45,8 +47,14 @@ fn inputs_that_do_not_fit_are_refused() {
     );
     let deep = Operation::NewtonSchulz { rows: 1, cols: 1, steps: 65 };
     assert!(refused(deep, &[("m", Data::Numbers(&[1.0]))]).contains("steps is 65"));
-    let odd = Operation::Rope { rows: 0, heads: 1, head_dim: 3, positions: 0, back: false };
+    let odd = Operation::Rope { rows: 1, heads: 1, head_dim: 3, positions: 1, back: false };
     assert!(refused(odd, &[]).contains("head_dim is 3"));
+    let wire = Operation::Decode { format: Format::Int4, rows: 2, width: 3 };
+    assert!(refused(wire, &[("bytes", Data::Bytes(&[0; 5]))]).contains("bytes holds 5 values, but 6"));
+    let huge = Operation::Encode { format: Format::Int8, rows: 2, width: usize::MAX };
+    assert!(refused(huge, &[("x", x)]).contains("quantise encode: x"));
+    let none = Operation::Encode { format: Format::Bf16, rows: 0, width: 0 };
+    assert!(refused(none, &[("x", Data::Numbers(&[]))]).contains("width is 0"));
     let decode = Operation::AttentionDecode { heads: 3, kv_heads: 2, head_dim: 1, keys: 1 };
     assert!(refused(decode, &[]).contains("kv_heads is 2"));
 }

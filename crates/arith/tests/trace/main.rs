@@ -34,6 +34,7 @@ fn input_bits(case: &Case, at: At) -> u64 {
         Owned::Numbers(x) => u64::from(x[at.index].to_bits()),
         Owned::Indices(x) => u64::from(x[at.index]),
         Owned::Sums(x) => x[at.index] as u64,
+        Owned::Bytes(x) => u64::from(x[at.index]),
     }
 }
 

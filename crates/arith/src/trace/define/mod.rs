@@ -5,6 +5,7 @@ mod gram;
 mod pointwise;
 mod product;
 mod row;
+mod wire;
 
 use super::{
     element::{Definition, Link},
@@ -35,6 +36,7 @@ impl Tracer<'_> {
             | Clip { .. } => self.define_row(at),
             RmsForward { .. } | RmsBackward { .. } => self.define_norm(at),
             AttentionForward(_) | AttentionDecode { .. } | AttentionBackward(_) => self.define_attention(at),
+            Encode { .. } | Decode { .. } => self.define_wire(at),
             Exp { .. }
             | Log { .. }
             | Sigmoid { .. }
