@@ -123,6 +123,13 @@ async fn what_cannot_work_is_refused_with_a_reason() {
     assert!(error.to_string().contains("stop the other program"), "{error}");
     drop(held);
 
+    // That start had opened its endpoint, whose socket closes with the last of its tasks, a moment after it failed.
+    let freed = async {
+        while UdpSocket::bind(rpc).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), freed).await.unwrap();
     let node = Daemon::start(&options(&one, 0)).await.unwrap();
     // A second process on the folder.
     let error = Daemon::start(&options(&one, 0)).await.err().unwrap();
