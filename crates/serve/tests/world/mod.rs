@@ -11,7 +11,7 @@ use std::{
 };
 use tessera_canon::{Hash, List, PublicKey, SecretKey, Text, decode, encode};
 use tessera_ledger::{
-    Action, BlockContext, Cell, Genesis, MemState, Outcome, Params, Record, SignedTx, Tx,
+    Action, BlockContext, Cell, Genesis, MemState, Outcome, Parameters, Record, SignedTx, Tx,
     action::{LockNotes, LockOrder, LossProportional},
     genesis::GenesisAccount,
     keys,
@@ -95,7 +95,7 @@ impl World {
             time_ms: 0,
             validators: List::default(),
             accounts: List::new(accounts).unwrap(),
-            params: Params::demo(),
+            params: Parameters::demo(),
             consensus: Default::default(),
         };
         let mut world = Self {
@@ -176,7 +176,7 @@ impl World {
                 owner_in: 0,
                 owner_out: 0,
                 notes: 0,
-                offered: 0,
+                auctioned: 0,
                 locked: 0,
                 series: 0,
             },
@@ -225,7 +225,16 @@ impl World {
         let state = NoteState::Unspent;
         self.put(
             keys::note(&id),
-            tessera_ledger::record::Note { id, run, series: 0, cu, owner, state, bound_to: Hash::ZERO },
+            tessera_ledger::record::Note {
+                id,
+                run,
+                series: 0,
+                cu,
+                flags: 0,
+                owner,
+                state,
+                bound_to: Hash::ZERO,
+            },
         );
         let mut credits = query::credits(|k| self.state.get(k), &run).unwrap();
         credits.notes += cu;

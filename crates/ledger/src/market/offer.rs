@@ -5,9 +5,11 @@ use crate::{
     action::{BuyOffer, CancelOffer, PostOffer},
     error::TxError,
     event::{OfferCancelled, OfferPosted, Sold},
-    keys, note,
-    record::{Credits, Note, NoteState, Offer},
+    keys,
+    note::{self, NewNote},
+    record::{Note, NoteState, Offer},
     store::{Stop, View},
+    supply::{self, Place},
 };
 use tessera_canon::{Hash, PublicKey};
 
@@ -29,11 +31,7 @@ pub(crate) fn post(
         }
         .into());
     }
-    let key = keys::credits(&note.run);
-    let mut credits: Credits = view.must(&key, "run", note.run)?;
-    credits.notes -= note.cu;
-    credits.offered += note.cu;
-    view.put(key, credits);
+    supply::shift(view, &note.run, note.series, Place::Notes, Place::Auctioned, note.cu)?;
     let offer = Offer {
         id: *tx,
         run: note.run,
@@ -67,12 +65,9 @@ pub(crate) fn cancel(
     if offer.seller != *sender {
         return Err(TxError::Role { expected: format!("the seller {}", offer.seller), got: *sender }.into());
     }
-    let key = keys::credits(&offer.run);
-    view.want([key, keys::note(&offer.note)])?;
-    let mut credits: Credits = view.must(&key, "run", offer.run)?;
+    view.want([keys::credits(&offer.run), keys::note(&offer.note)])?;
     let mut note: Note = view.must(&keys::note(&offer.note), "note", offer.note)?;
-    credits.offered -= offer.cu;
-    credits.notes += offer.cu;
+    supply::shift(view, &offer.run, offer.series, Place::Auctioned, Place::Notes, offer.cu)?;
     if note.cu == offer.cu {
         // Nothing was sold: the note is as it was.
         note.state = NoteState::Unspent;
@@ -81,9 +76,9 @@ pub(crate) fn cancel(
     } else {
         let owner = note.owner;
         note::spend(view, note, &offer.id);
-        note::create(view, &credits, offer.cu, owner, tx, 0);
+        let new = NewNote { run: offer.run, series: offer.series, cu: offer.cu, owner, flags: 0 };
+        note::create(view, new, tx, 0);
     }
-    view.put(key, credits);
     close(view, &offer);
     view.emit(OfferCancelled { offer: offer.id, cu: offer.cu });
     Ok(())
@@ -91,8 +86,7 @@ pub(crate) fn cancel(
 
 pub(crate) fn buy(view: &mut View<'_>, tx: &Hash, sender: &PublicKey, action: &BuyOffer) -> Result<(), Stop> {
     let mut offer: Offer = view.must(&keys::offer(&action.offer), "offer", action.offer)?;
-    let key = keys::credits(&offer.run);
-    view.want([key, keys::note(&offer.note), keys::account(&offer.seller)])?;
+    view.want([keys::credits(&offer.run), keys::note(&offer.note), keys::account(&offer.seller)])?;
     if action.cu == 0 || action.cu > offer.cu {
         return Err(TxError::OfferTooSmall { wanted: action.cu, got: offer.cu }.into());
     }
@@ -105,12 +99,10 @@ pub(crate) fn buy(view: &mut View<'_>, tx: &Hash, sender: &PublicKey, action: &B
         .ok_or(TxError::Overflow { what: "the cost of the purchase" })?;
     account::debit(view, sender, cost)?;
     account::credit(view, &offer.seller, cost)?;
-    let mut credits: Credits = view.must(&key, "run", offer.run)?;
-    credits.offered -= action.cu;
-    credits.notes += action.cu;
+    supply::shift(view, &offer.run, offer.series, Place::Auctioned, Place::Notes, action.cu)?;
     offer.cu -= action.cu;
-    note::create(view, &credits, action.cu, action.to, tx, 0);
-    view.put(key, credits);
+    let new = NewNote { run: offer.run, series: offer.series, cu: action.cu, owner: action.to, flags: 0 };
+    note::create(view, new, tx, 0);
     view.emit(Sold {
         offer: offer.id,
         run: offer.run,

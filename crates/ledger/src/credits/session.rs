@@ -15,13 +15,16 @@ use crate::{
     action::{FeeShare, LockNotes, MAX_ORDER_CU, ORDER, RaiseSettle, SettleSession},
     error::TxError,
     event::{Expired, HostPaid, Locked, Settled, Settling},
-    keys, note, payword,
+    keys,
+    note::{self, NewNote},
+    payword,
     record::{
         Credits, Escrow, FeeShares, Lock, LockState, LockedNotes, Member, Note, NoteState, RunState,
         Settlement, Stage,
     },
     run, seat,
     store::{Stop, View},
+    supply::{self, Place},
 };
 use tessera_canon::{Domain, Hash, List, PublicKey, digest};
 
@@ -74,7 +77,7 @@ pub(crate) fn lock(view: &mut View<'_>, sender: &PublicKey, action: &LockNotes) 
     if run.state != RunState::Serving {
         return Err(run::wrong_state(&run, "serving"));
     }
-    let mut credits: Credits = view.must(&keys::credits(&order.run), "run", order.run)?;
+    let credits: Credits = view.must(&keys::credits(&order.run), "run", order.run)?;
     if order.series != credits.series {
         return Err(TxError::Series { expected: credits.series, got: order.series }.into());
     }
@@ -106,9 +109,7 @@ pub(crate) fn lock(view: &mut View<'_>, sender: &PublicKey, action: &LockNotes) 
         .ok_or(TxError::Overflow { what: "the fee of the session" })?;
     account::debit(view, sender, held)?;
 
-    credits.notes -= u64::from(order.cu);
-    credits.locked += u64::from(order.cu);
-    view.put(keys::credits(&order.run), credits);
+    supply::shift(view, &order.run, order.series, Place::Notes, Place::Locked, order.cu.into())?;
     view.put(
         keys::lock(&id),
         Lock {
@@ -302,15 +303,13 @@ fn absorb(view: &mut View<'_>, lock: &Lock, escrow: &Escrow, used: u64) -> Resul
         let note: Note = view.must(&keys::note(&id), "note", id)?;
         note::spend(view, note, &lock.order);
     }
-    let mut credits: Credits = view.must(&keys::credits(&lock.run), "run", lock.run)?;
     let rest = u64::from(lock.cu) - used;
-    credits.locked -= u64::from(lock.cu);
-    credits.pool += used;
-    credits.notes += rest;
+    supply::shift(view, &lock.run, lock.series, Place::Locked, Place::Pool, used)?;
+    supply::shift(view, &lock.run, lock.series, Place::Locked, Place::Notes, rest)?;
     if rest > 0 {
-        note::create(view, &credits, rest, escrow.refund_to, &lock.order, 0);
+        let new = NewNote { run: lock.run, series: lock.series, cu: rest, owner: escrow.refund_to, flags: 0 };
+        note::create(view, new, &lock.order, 0);
     }
-    view.put(keys::credits(&lock.run), credits);
     Ok(())
 }
 

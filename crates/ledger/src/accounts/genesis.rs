@@ -4,6 +4,7 @@ use crate::{
     cell::{Cell, Key},
     keys,
     record::{Account, Endpoint, Globals, Record, Validator},
+    runs::policy::{Bounds, Policy},
 };
 use std::collections::BTreeMap;
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, Text, digest, record};
@@ -15,8 +16,6 @@ record! {
     pub struct Params {
         /// Blocks in a ledger epoch; boundaries are the heights divisible by it.
         pub epoch_blocks: u64,
-        /// Windows (after training: epochs) between the close of a window and the maturity of its claims.
-        pub pending_windows: u32,
         /// Silence after which anyone may lapse a seat.
         pub lapse_blocks: u64,
         /// Span in which a settlement may be raised, and grace for a settlement after `open_until`.
@@ -42,7 +41,6 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             epoch_blocks: 600,
-            pending_windows: 200,
             lapse_blocks: 600,
             settle_delay: 1200,
             lock_blocks: 3600,
@@ -61,7 +59,6 @@ impl Params {
     pub fn demo() -> Self {
         Self {
             epoch_blocks: 10,
-            pending_windows: 1,
             lapse_blocks: 30,
             settle_delay: 5,
             lock_blocks: 2000,
@@ -69,6 +66,78 @@ impl Params {
             ..Self::default()
         }
     }
+}
+record! {
+    /// All parameters of a network, one part for each room of the ledger.
+    pub struct Parameters {
+        pub base: Params,
+        /// What a run begins with unless it says otherwise.
+        pub policy: Policy,
+        /// Bounds of every policy.
+        pub bounds: Bounds,
+        // Trust.
+        // Credits.
+        // Market.
+        // Governance.
+        // Extraction.
+    }
+}
+impl Default for Parameters {
+    /// The defaults of a public network with one block a second.
+    fn default() -> Self {
+        Self {
+            base: Params::default(),
+            policy: Policy::default(),
+            bounds: Bounds::default(),
+            // Trust.
+            // Credits.
+            // Market.
+            // Governance.
+            // Extraction.
+        }
+    }
+}
+impl From<Params> for Parameters {
+    /// The demonstration's parameters with another base.
+    fn from(base: Params) -> Self {
+        Self { base, ..Self::demo() }
+    }
+}
+impl Parameters {
+    /// Values small enough for a demonstration of a few minutes on one machine.
+    pub fn demo() -> Self {
+        Self {
+            base: Params::demo(),
+            policy: Policy { pending_windows: 1, transfer_lock: 8, ..Policy::default() },
+            bounds: Bounds { pending_windows_from: 1, deterrence: false, ..Bounds::default() },
+            // Trust.
+            // Credits.
+            // Market.
+            // Governance.
+            // Extraction.
+        }
+    }
+    /// The cells that keep them.
+    fn cells(&self) -> Vec<(Key, Cell)> {
+        vec![
+            (keys::params(), Cell::pack(&self.base.clone().into())),
+            (
+                keys::defaults(),
+                Cell::pack(
+                    &NetworkPolicy { policy: self.policy.clone(), bounds: self.bounds.clone() }.into(),
+                ),
+            ),
+            // Trust.
+            // Credits.
+            // Market.
+            // Governance.
+            // Extraction.
+        ]
+    }
+}
+record! {
+    /// The default policy of runs, and its bounds.
+    pub struct NetworkPolicy { pub policy: Policy, pub bounds: Bounds }
 }
 record! {
     /// A validator of the first set.
@@ -85,7 +154,7 @@ record! {
         pub time_ms: u64,
         pub validators: List<GenesisValidator, 128>,
         pub accounts: List<GenesisAccount, 4096>,
-        pub params: Params,
+        pub params: Parameters,
         /// What the consensus layer must agree on from the start (for example its group key); opaque here.
         pub consensus: Blob<65536>,
     }
@@ -106,10 +175,8 @@ impl Genesis {
             issued += add;
             *balances.entry(account.key).or_default() += add;
         }
-        let mut cells = vec![
-            (keys::globals(), Cell::pack(&Globals { issued, burned: 0, fund: 0 }.into())),
-            (keys::params(), Cell::pack(&self.params.clone().into())),
-        ];
+        let mut cells = vec![(keys::globals(), Cell::pack(&Globals { issued, burned: 0, fund: 0 }.into()))];
+        cells.extend(self.params.cells());
         for (key, balance) in balances {
             cells.push((keys::account(&key), Cell::pack(&Account { key, balance, nonce: 0 }.into())));
         }

@@ -6,7 +6,7 @@ use crate::{
     error::TxError,
     event::{RunAborted, RunCreated, RunStateChanged},
     keys,
-    record::{Credits, Designer, Run, RunState, RunTerms, Stage, Wide},
+    record::{Credits, Designer, Run, RunPolicy, RunState, RunTerms, Stage, Wide},
     store::{Stop, View},
 };
 use std::collections::BTreeSet;
@@ -136,6 +136,10 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
     within("generated tokens per credit", action.price.generated_tokens.into(), 1, 1 << 20)?;
     within("the supply", action.supply.into(), 1, MOST_SUPPLY.into())?;
     within("epochs of supply", action.supply_epochs.into(), 1, u32::MAX.into())?;
+    let network = view.defaults()?;
+    let mut policy = action.policy.clone().unwrap_or(network.policy);
+    policy.price = action.price.clone();
+    policy.check(&network.bounds)?;
     account::debit(view, sender, action.bond)?;
 
     let terms = RunTerms {
@@ -161,6 +165,7 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
         created: view.context.height,
     };
     view.put(keys::run_terms(&run), terms);
+    view.put(keys::run_policy(&run), RunPolicy { run, policy });
     view.put(
         keys::run(&run),
         Run {
@@ -191,7 +196,7 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
             owner_in: 0,
             owner_out: 0,
             notes: 0,
-            offered: 0,
+            auctioned: 0,
             locked: 0,
             series: 0,
         },
@@ -218,6 +223,8 @@ pub(crate) fn wrong_state(run: &Run, expected: &'static str) -> Stop {
         RunState::Open => "open",
         RunState::Serving => "serving",
         RunState::Aborted => "aborted",
+        RunState::Paused => "paused",
+        RunState::Retired => "retired",
     };
     TxError::RunState { run: run.run, expected, got }.into()
 }

@@ -5,36 +5,31 @@ use crate::{
     error::TxError,
     event::{NoteCreated, NoteSpent},
     keys,
-    record::{Credits, Note, NoteState},
+    record::{Note, NoteState},
     store::{Stop, View},
 };
 use std::collections::BTreeSet;
 use tessera_canon::{Domain, Hash, PublicKey, codec::Encode, digest};
 
+/// A note to be made.
+pub(crate) struct NewNote {
+    pub(crate) run: Hash,
+    pub(crate) series: u16,
+    pub(crate) cu: u64,
+    pub(crate) owner: Hash,
+    pub(crate) flags: u8,
+}
+
 /// Create output `index` of `source`; the caller accounts for the credits.
-pub(crate) fn create(
-    view: &mut View<'_>,
-    credits: &Credits,
-    cu: u64,
-    owner: Hash,
-    source: &Hash,
-    index: u32,
-) -> Hash {
+pub(crate) fn create(view: &mut View<'_>, new: NewNote, source: &Hash, index: u32) -> Hash {
+    let NewNote { run, series, cu, owner, flags } = new;
     let id = keys::note_id(source, index);
     view.put(
         keys::note(&id),
-        Note {
-            id,
-            run: credits.run,
-            series: credits.series,
-            cu,
-            owner,
-            state: NoteState::Unspent,
-            bound_to: Hash::ZERO,
-        },
+        Note { id, run, series, cu, flags, owner, state: NoteState::Unspent, bound_to: Hash::ZERO },
     );
     view.list_add(keys::list_of_notes(&owner), id);
-    view.emit(NoteCreated { note: id, run: credits.run, cu, owner });
+    view.emit(NoteCreated { note: id, run, cu, owner });
     id
 }
 
@@ -132,13 +127,13 @@ pub(crate) fn reshape(
         }
         .into());
     }
-    let run = notes[0].run;
-    let credits: Credits = view.must(&keys::credits(&run), "run", run)?;
+    let (run, series) = (notes[0].run, notes[0].series);
     for note in notes {
         spend(view, note, tx);
     }
     for (index, output) in (0u32..).zip(reshaping.outputs.iter()) {
-        create(view, &credits, output.cu, output.owner, tx, index);
+        let new = NewNote { run, series, cu: output.cu, owner: output.owner, flags: 0 };
+        create(view, new, tx, index);
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ fn hold(name: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Res
 #[derive(Default)]
 struct RunSums {
     notes: u128,
-    offered: u128,
+    auctioned: u128,
     locked: u128,
     claims_pending: u128,
     claims_active: u128,
@@ -108,7 +108,7 @@ impl Scan {
                 self.notes.insert(note.id, note);
             }
             Record::Offer(offer) => {
-                self.of(offer.run).offered += u128::from(offer.cu);
+                self.of(offer.run).auctioned += u128::from(offer.cu);
                 self.offers.insert(offer.id, offer);
             }
             Record::Lock(lock) => {
@@ -203,14 +203,14 @@ impl Scan {
         };
         let counted = [
             ("notes", sums.notes, credits.notes),
-            ("offered", sums.offered, credits.offered),
+            ("auctioned", sums.auctioned, credits.auctioned),
             ("locked", sums.locked, credits.locked),
         ];
         for (what, sum, kept) in counted {
             hold("CU", sum == u128::from(kept), || format!("{what}: cells {sum}, kept {kept}"))?;
         }
         let owed = u128::from(credits.owner_in) - u128::from(credits.owner_out);
-        let total = sums.notes + sums.offered + sums.locked + u128::from(credits.pool) + owed;
+        let total = sums.notes + sums.auctioned + sums.locked + u128::from(credits.pool) + owed;
         hold("CU", total == u128::from(credits.total), || format!("sum {total}, total {}", credits.total))?;
 
         let mut sums_of_owners = (0u128, 0u128, U256::from(credits.rem));

@@ -5,7 +5,8 @@ use crate::{
     action::{ClaimCredits, TransferShares},
     error::TxError,
     event::{CreditsClaimed, SharesMoved},
-    keys, note,
+    keys,
+    note::{self, NewNote},
     record::{Credits, Owner},
     seat,
     store::{Stop, View},
@@ -33,6 +34,39 @@ pub(crate) fn load_or_new(
     })
 }
 
+/// Take `amount` active shares from `account`, whose holding must cover it.
+pub(crate) fn take(
+    view: &mut View<'_>,
+    credits: &Credits,
+    account: &PublicKey,
+    amount: u128,
+) -> Result<(), Stop> {
+    let key = keys::owner(&credits.run, account);
+    let none = TxError::Shares { needed: amount, got: 0 };
+    let mut owner: Owner = view.get(&key)?.ok_or(none)?;
+    if owner.shares < amount {
+        return Err(TxError::Shares { needed: amount, got: owner.shares }.into());
+    }
+    touch(&mut owner, credits);
+    owner.shares -= amount;
+    view.put(key, owner);
+    Ok(())
+}
+
+/// Give `amount` active shares to `account`; they come from [`take`] or are counted in `credits.active`.
+pub(crate) fn give(
+    view: &mut View<'_>,
+    credits: &Credits,
+    account: &PublicKey,
+    amount: u128,
+) -> Result<(), Stop> {
+    let mut owner = load_or_new(view, credits, account)?;
+    touch(&mut owner, credits);
+    owner.shares += amount;
+    view.put(keys::owner(&credits.run, account), owner);
+    Ok(())
+}
+
 pub(crate) fn transfer(view: &mut View<'_>, sender: &PublicKey, action: &TransferShares) -> Result<(), Stop> {
     let run = &action.run;
     let (from_key, to_key) = (keys::owner(run, sender), keys::owner(run, &action.to));
@@ -46,18 +80,8 @@ pub(crate) fn transfer(view: &mut View<'_>, sender: &PublicKey, action: &Transfe
         }
         .into());
     }
-    let none = TxError::Shares { needed: action.amount, got: 0 };
-    let mut from: Owner = view.get(&from_key)?.ok_or(none)?;
-    if from.shares < action.amount {
-        return Err(TxError::Shares { needed: action.amount, got: from.shares }.into());
-    }
-    let mut to = load_or_new(view, &credits, &action.to)?;
-    touch(&mut from, &credits);
-    touch(&mut to, &credits);
-    from.shares -= action.amount;
-    to.shares += action.amount;
-    view.put(from_key, from);
-    view.put(to_key, to);
+    take(view, &credits, sender, action.amount)?;
+    give(view, &credits, &action.to, action.amount)?;
     view.emit(SharesMoved { run: *run, from: *sender, to: action.to, amount: action.amount });
     seat::heard(view, run, sender)
 }
@@ -80,7 +104,8 @@ pub(crate) fn claim(
     }
     credits.owner_out += due;
     credits.notes += due;
-    let note = note::create(view, &credits, due, action.to, tx, 0);
+    let new = NewNote { run: *run, series: credits.series, cu: due, owner: action.to, flags: 0 };
+    let note = note::create(view, new, tx, 0);
     view.put(keys::credits(run), credits);
     view.put(key, owner);
     view.emit(CreditsClaimed { run: *run, account: *sender, cu: due, note });

@@ -11,7 +11,9 @@ use crate::{
     event::{Activated, BondReturned, ClaimVoided, StageReported, WindowClosed},
     keys,
     record::{Claim, ClaimState, Credits, Member, Run, RunState, RunTerms, Stage, StageReport, Window},
-    run, seat, shares,
+    run,
+    runs::policy,
+    seat, shares,
     store::{Stop, View},
 };
 use tessera_canon::{Hash, PublicKey, digest};
@@ -225,7 +227,7 @@ fn close(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, window: &mut Wind
 
 /// At an epoch boundary: claims past their horizon become active; those of an aborted run become void.
 pub(crate) fn mature(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) -> Result<(), Stop> {
-    let horizon = u64::from(view.params()?.pending_windows);
+    let horizon = u64::from(policy::of(view, &run.run)?.pending_windows);
     let aborted = run.state == RunState::Aborted;
     // The window in progress may hold claims too; an aborted run takes no more.
     let end = if aborted { run.window.saturating_add(1) } else { run.window };

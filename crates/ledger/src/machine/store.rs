@@ -9,7 +9,7 @@ use crate::{
     cell::{Cell, Key},
     error::TxError,
     event::Event,
-    genesis::Params,
+    genesis::{NetworkPolicy, Params},
     keys,
     record::{ListLength, ListPosition, ListSlot, Record, Stored},
 };
@@ -96,6 +96,11 @@ impl<'a> View<'a> {
     }
     pub(crate) fn params(&self) -> Result<Params, Stop> {
         Ok(self.get(&keys::params())?.unwrap_or_default())
+    }
+    /// What runs begin with, and its bounds.
+    pub(crate) fn defaults(&self) -> Result<NetworkPolicy, Stop> {
+        let none = || NetworkPolicy { policy: Default::default(), bounds: Default::default() };
+        Ok(self.get(&keys::defaults())?.unwrap_or_else(none))
     }
 
     fn change_list(&mut self, list: Hash, id: Hash, add: bool) {

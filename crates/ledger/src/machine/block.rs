@@ -4,10 +4,11 @@ use crate::{
     account,
     action::Action,
     cell::{Cell, Key},
-    epoch,
     error::TxError,
     event::{Event, TxRefused},
-    market, note, run, seat, session, shares,
+    machine::epoch,
+    market::offer,
+    note, run, seat, session, shares,
     store::{Cells, ListChanges, Stop, View},
     tx::SignedTx,
     window,
@@ -175,22 +176,30 @@ fn shorten(mut text: String) -> Text<256> {
 fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
     let sender = &tx.body.sender;
     match &tx.body.action {
+        // Accounts and validators.
         Action::Transfer(action) => account::transfer(view, sender, action),
+        // Runs.
         Action::CreateRun(action) => run::create(view, sender, action),
         Action::JoinRun(action) => seat::join(view, sender, action),
         Action::UpdateEndpoint(action) => seat::update_endpoint(view, sender, action),
         Action::LapseSeat(action) => seat::lapse(view, sender, action),
         Action::ReportWindow(action) => window::report(view, sender, action),
+        // Trust.
+        // Shares.
         Action::TransferShares(action) => shares::transfer(view, sender, action),
         Action::ClaimCredits(action) => shares::claim(view, id, sender, action),
+        // Credits.
         Action::Reshape(action) => note::reshape(view, id, sender, action),
         Action::LockNotes(action) => session::lock(view, sender, action),
         Action::SettleSession(action) => session::settle(view, sender, action),
         Action::RaiseSettle(action) => session::raise(view, sender, action),
         Action::ExpireLock(action) => session::expire(view, &action.order),
         Action::FinalizeSession(action) => session::finalize(view, &action.order),
-        Action::PostOffer(action) => market::post(view, id, sender, action),
-        Action::BuyOffer(action) => market::buy(view, id, sender, action),
-        Action::CancelOffer(action) => market::cancel(view, id, sender, action),
+        // Market.
+        Action::PostOffer(action) => offer::post(view, id, sender, action),
+        Action::BuyOffer(action) => offer::buy(view, id, sender, action),
+        Action::CancelOffer(action) => offer::cancel(view, id, sender, action),
+        // Governance.
+        // Extraction.
     }
 }

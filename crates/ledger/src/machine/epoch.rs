@@ -1,8 +1,8 @@
 //! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws.
 //!
-//! Order (ownership specification 9.2; steps without content yet keep their number): 1 validator set, 2 locks
-//! run out and settlements become final, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is
-//! distributed, 8 issuance, 9 proposals, 10 hosts, 11 extraction report, 12 public lottery. Shares activate
+//! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
+//! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
+//! 10 hosts, 11 extraction report, 12 public lottery. Shares activate
 //! before credits are distributed, and both happen only here, so that no transaction's timing can matter.
 
 use crate::{
@@ -21,17 +21,39 @@ pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
     let epoch_blocks = view.params()?.epoch_blocks.max(1);
     let height = view.context.height;
     if height > 0 && height.is_multiple_of(epoch_blocks) {
-        session::boundary(view, height / epoch_blocks)?;
-        let runs = view.list_items(&keys::list_of_runs())?;
-        view.want(runs.iter().flat_map(|run| [keys::run(run), keys::run_terms(run), keys::credits(run)]))?;
-        for run in runs {
-            run_boundary(view, &run)?;
-        }
+        boundary(view, height / epoch_blocks)?;
     }
     seat::draw(view)
 }
 
-fn run_boundary(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+/// Open `epoch`.
+fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
+    let runs = view.list_items(&keys::list_of_runs())?;
+    view.want(runs.iter().flat_map(|run| [keys::run(run), keys::run_terms(run), keys::credits(run)]))?;
+    // 1 validator set.
+    // 2 locks, settlements, series.
+    session::boundary(view, epoch)?;
+    // 3 auctions.
+    for run in &runs {
+        // 4 claims mature.
+        progress(view, run)?;
+    }
+    for run in &runs {
+        // 5 supply.
+        supply(view, run)?;
+        // 6 public lane.
+        // 7 the pool is distributed.
+        distribute(view, run)?;
+    }
+    // 8 issuance.
+    // 9 proposals.
+    // 10 hosts.
+    // 11 extraction report.
+    // 12 public lottery.
+    Ok(())
+}
+
+fn progress(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (terms, mut run) = run::load(view, id)?;
     if run.state == RunState::Exclusive && view.context.height > terms.exclusive_until {
         run::end_exclusive(view, &terms, &mut run)?;
@@ -40,16 +62,31 @@ fn run_boundary(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
         run.serving_epochs = run.serving_epochs.saturating_add(1);
     }
     window::mature(view, &terms, &mut run)?;
-    let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
+    view.put(keys::run(id), run);
+    Ok(())
+}
+
+fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+    let (terms, mut run) = run::load(view, id)?;
     if run.state == RunState::Serving {
+        let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
         mint(view, &terms, &mut run, &mut credits);
+        view.put(keys::credits(id), credits);
+        view.put(keys::run(id), run);
+    }
+    Ok(())
+}
+
+fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+    let (_, run) = run::load(view, id)?;
+    if run.state == RunState::Serving {
+        let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
         let cu = accumulator::distribute(&mut credits);
         if cu > 0 {
             view.emit(CreditsDistributed { run: *id, cu, shares: credits.active });
         }
+        view.put(keys::credits(id), credits);
     }
-    view.put(keys::credits(id), credits);
-    view.put(keys::run(id), run);
     Ok(())
 }
 

@@ -1,0 +1,8 @@
+//! Hold shares and pay what they earn.
+
+pub mod accumulator;
+pub mod action;
+pub mod event;
+pub mod keys;
+pub mod record;
+pub(crate) mod shares;

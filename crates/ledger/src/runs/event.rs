@@ -1,0 +1,57 @@
+//! Tell what happened to runs, their seats and their windows.
+
+use crate::{
+    record::Endpoint,
+    runs::record::{MemberState, RunState},
+};
+use tessera_canon::{Hash, PublicKey, record};
+
+record! {
+    pub struct RunCreated { pub run: Hash, pub creator: PublicKey }
+}
+
+record! {
+    /// A run changed its state; `state` is [`RunState`]'s code.
+    pub struct RunStateChanged { pub run: Hash, pub state: RunState }
+}
+
+record! {
+    /// A seat was taken, left or refused.
+    pub struct SeatChanged {
+        pub run: Hash,
+        pub account: PublicKey,
+        pub stage: Option<u16>,
+        pub seat: Option<u16>,
+        pub state: MemberState,
+    }
+}
+
+record! {
+    pub struct EndpointChanged { pub run: Hash, pub account: PublicKey, pub endpoint: Endpoint }
+}
+
+record! {
+    /// A stage reported a window.
+    pub struct StageReported {
+        pub run: Hash,
+        pub window: u32,
+        pub stage: u16,
+        pub wu: u64,
+        pub weight: u32,
+        pub state_root: Hash,
+        pub loss: Option<u32>,
+    }
+}
+
+record! {
+    /// Every stage reported a window; `next_weight` holds for the next one.
+    pub struct WindowClosed { pub run: Hash, pub window: u32, pub wu: u64, pub loss: u32, pub next_weight: u32 }
+}
+
+record! {
+    pub struct RunAborted { pub run: Hash, pub f_designer: u64, pub f_min: u64, pub bond: u128 }
+}
+
+record! {
+    pub struct BondReturned { pub run: Hash, pub to: PublicKey, pub amount: u128 }
+}

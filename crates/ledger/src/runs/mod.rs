@@ -1,0 +1,10 @@
+//! Publish runs, seat trainers, and turn reported windows into pending claims.
+
+pub mod action;
+pub mod event;
+pub mod keys;
+pub mod policy;
+pub mod record;
+pub mod run;
+pub(crate) mod seat;
+pub mod window;
