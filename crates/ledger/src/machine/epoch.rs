@@ -6,8 +6,10 @@
 //! before credits are distributed, and both happen only here, so that no transaction's timing can matter.
 
 use crate::{
+    accounts::{issuance, validator},
     accumulator,
     event::{CreditsDistributed, SupplyChanged},
+    governance::proposal,
     keys,
     record::{Credits, Run, RunState, RunTerms},
     run, seat, session,
@@ -17,7 +19,12 @@ use crate::{
 use tessera_canon::Hash;
 
 pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
-    view.want([keys::params(), keys::list_length(&keys::list_of_joins())])?;
+    view.want([
+        keys::params(),
+        keys::list_length(&keys::list_of_joins()),
+        keys::validator_key(&view.context.proposer),
+    ])?;
+    validator::count_block(view)?;
     let epoch_blocks = view.params()?.epoch_blocks.max(1);
     let height = view.context.height;
     if height > 0 && height.is_multiple_of(epoch_blocks) {
@@ -31,6 +38,7 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     let runs = view.list_items(&keys::list_of_runs())?;
     view.want(runs.iter().flat_map(|run| [keys::run(run), keys::run_terms(run), keys::credits(run)]))?;
     // 1 validator set.
+    validator::boundary(view, epoch)?;
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
     // 3 auctions.
@@ -46,7 +54,9 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         distribute(view, run)?;
     }
     // 8 issuance.
+    issuance::boundary(view, epoch)?;
     // 9 proposals.
+    proposal::boundary(view)?;
     // 10 hosts.
     // 11 extraction report.
     // 12 public lottery.

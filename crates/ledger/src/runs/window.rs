@@ -9,7 +9,7 @@ use crate::{
     action::{REPORT, ReportWindow},
     error::TxError,
     event::{Activated, BondReturned, ClaimVoided, StageReported, WindowClosed},
-    keys,
+    governance, keys,
     record::{Claim, ClaimState, Credits, Member, Run, RunState, RunTerms, Stage, StageReport, Window},
     run,
     runs::policy,
@@ -182,7 +182,7 @@ fn check_quorum(view: &mut View<'_>, stage: &Stage, action: &ReportWindow) -> Re
     let mut signers = 0u64;
     for signed in held {
         let Some(seat) = seats.iter_mut().find(|seat| seat.seat == signed.seat) else { continue };
-        if !seat.account.verify_digest(&digest, &signed.signature) {
+        if !account::signer(view, &seat.account)?.verify_digest(&digest, &signed.signature) {
             return Err(TxError::SeatSignature { seat: signed.seat }.into());
         }
         signers |= 1 << signed.seat;
@@ -285,6 +285,7 @@ fn mature_stage(view: &mut View<'_>, run: &Hash, report: &StageReport, void: boo
         claims.extend(view.get::<Claim>(&key_of(index))?.map(|claim| (key_of(index), claim)));
     }
     view.want(claims.iter().map(|(_, claim)| keys::owner(run, &claim.account)))?;
+    view.want(claims.iter().flat_map(|(_, claim)| governance::work::keys_of(run, &claim.account)))?;
     let mut credits: Credits = view.must(&keys::credits(run), "run", run)?;
     for (key, mut claim) in claims {
         if claim.state != ClaimState::Pending {
@@ -300,6 +301,9 @@ fn mature_stage(view: &mut View<'_>, run: &Hash, report: &StageReport, void: boo
             view.emit(ClaimVoided { run: *run, window, stage, account, shares: made });
         } else {
             claim.state = ClaimState::Active;
+            governance::history::shares_change(view, &owner)?;
+            governance::history::active_change(view, &credits)?;
+            governance::work::credit(view, run, &account, made)?;
             crate::accumulator::touch(&mut owner, &credits);
             owner.shares += made;
             credits.active += made;
