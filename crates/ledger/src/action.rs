@@ -4,7 +4,8 @@
 use tessera_canon::choice;
 
 pub use crate::{
-    accounts::action::*, credits::action::*, market::action::*, ownership::action::*, runs::action::*,
+    accounts::action::*, credits::action::*, governance::action::*, market::action::*, ownership::action::*,
+    runs::action::*,
 };
 
 choice! {
@@ -12,6 +13,10 @@ choice! {
     pub enum Action {
         // Accounts and validators.
         1 => Transfer(Transfer),
+        2 => RotateKey(RotateKey),
+        3 => ValidatorBond(ValidatorBond),
+        4 => ValidatorUnbond(ValidatorUnbond),
+        5 => ReportDoubleSign(ReportDoubleSign),
         // Runs.
         9 => CreateRun(CreateRun),
         10 => JoinRun(JoinRun),
@@ -34,6 +39,10 @@ choice! {
         64 => BuyOffer(BuyOffer),
         65 => CancelOffer(CancelOffer),
         // Governance.
+        48 => Propose(Propose),
+        49 => Vote(Vote),
+        50 => Delegate(Delegate),
+        51 => Execute(Execute),
         // Extraction.
     }
 }

@@ -94,6 +94,28 @@ pub enum TxError {
     Early { what: &'static str, after: u64, now: u64 },
     #[error("{what} went past the largest number the ledger keeps")]
     Overflow { what: &'static str },
+
+    // Accounts, validators and governance.
+    #[error("the signature is not {key}'s over this statement")]
+    KeySignature { key: PublicKey },
+    #[error("the consensus key {key} was slashed")]
+    Slashed { key: PublicKey },
+    #[error("two statements convict a validator if they are of {expected}; these are not")]
+    NotConflict { expected: &'static str },
+    #[error("nobody may vote {what}")]
+    Forbidden { what: &'static str },
+    #[error("{what} was to change from {old}, it is {now}")]
+    Stale { what: &'static str, old: u128, now: u128 },
+    #[error("at most {max} {what} are allowed at a time")]
+    TooMany { what: &'static str, max: u64 },
+    #[error("proposal {proposal} is {got}")]
+    Closed { proposal: Hash, got: &'static str },
+    #[error("{account} had no votes and no verified work just before block {posted}")]
+    NoPower { account: PublicKey, posted: u64 },
+    #[error("{account} does not let {got} vote for it")]
+    NotDelegate { account: PublicKey, got: PublicKey },
+    #[error("{locked} shares have voted and cannot move until the vote ends; {movable} can, not {needed}")]
+    VoteLocked { locked: u128, movable: u128, needed: u128 },
 }
 
 impl TxError {
@@ -124,6 +146,8 @@ impl TxError {
                 | Self::NothingDue
                 | Self::NoHome
                 | Self::Early { .. }
+                | Self::TooMany { .. }
+                | Self::VoteLocked { .. }
         )
     }
 }

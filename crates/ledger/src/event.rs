@@ -6,8 +6,8 @@
 use tessera_canon::{Domain, Hash, MerkleTree, choice, digest, merkle_root};
 
 pub use crate::{
-    accounts::event::*, credits::event::*, machine::event::*, market::event::*, ownership::event::*,
-    runs::event::*,
+    accounts::event::*, credits::event::*, governance::event::*, machine::event::*, market::event::*,
+    ownership::event::*, runs::event::*,
 };
 
 const EVENT: Domain = Domain::new("tessera/ledger/event/v1");
@@ -19,6 +19,12 @@ choice! {
         // Accounts and validators.
         2 => FeePaid(FeePaid),
         3 => Transferred(Transferred),
+        4 => KeyRotated(KeyRotated),
+        5 => BondChanged(BondChanged),
+        6 => BondReleased(BondReleased),
+        7 => ValidatorSlashed(ValidatorSlashed),
+        8 => ValidatorSetChanged(ValidatorSetChanged),
+        9 => Issued(Issued),
         // Runs.
         10 => RunCreated(RunCreated),
         11 => RunStateChanged(RunStateChanged),
@@ -28,6 +34,9 @@ choice! {
         15 => WindowClosed(WindowClosed),
         16 => RunAborted(RunAborted),
         17 => BondReturned(BondReturned),
+        18 => RunPaused(RunPaused),
+        19 => TrainingResumed(TrainingResumed),
+        20 => TargetRaised(TargetRaised),
         // Shares.
         30 => Activated(Activated),
         31 => ClaimVoided(ClaimVoided),
@@ -49,6 +58,13 @@ choice! {
         82 => Sold(Sold),
         // Trust.
         // Governance.
+        140 => Proposed(Proposed),
+        141 => VoteCast(VoteCast),
+        142 => VotingExtended(VotingExtended),
+        143 => DelegationChanged(DelegationChanged),
+        144 => VotingEnded(VotingEnded),
+        145 => Executed(Executed),
+        146 => ParameterChanged(ParameterChanged),
         // Extraction.
     }
 }

@@ -21,13 +21,14 @@
 //! Places kept for later, on purpose without code: audits and disputes (claims are `Pending` until they
 //! mature), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
 //! redemption and failover (`session`), series and roll-over (every record carries its `series`, now 0),
-//! public lane and issuance (`epoch`, at their numbered steps), governance of `Params`.
+//! the public lane (`epoch`, at its numbered step).
 
 pub mod accounts;
 pub mod action;
 pub mod credits;
 pub mod error;
 pub mod event;
+pub mod governance;
 pub mod invariants;
 pub mod keys;
 pub mod machine;
@@ -37,7 +38,7 @@ pub mod query;
 pub mod record;
 pub mod runs;
 
-pub use accounts::{account, genesis};
+pub use accounts::{account, evidence, genesis, issuance};
 pub use action::Action;
 pub use block::{BlockContext, BlockSession, Need, Outcome, Receipt};
 pub use cell::{CELL, Cell, Key};

@@ -63,6 +63,31 @@ one_cell! {
     escrow(order: &Hash) -> Escrow = escrow;
     /// The posted settlement of a lock.
     settlement(order: &Hash) -> Settlement = settlement;
+    // Validators and governance.
+    /// An account's bond as a validator.
+    bond(account: &PublicKey) -> Bond = bond;
+    /// The validators of this epoch.
+    validator_set() -> ValidatorSet = validator_set;
+    /// Where the schedule of issuance stands.
+    issuance() -> Issuance = issuance;
+    /// The policy of a run in force.
+    run_policy(run: &Hash) -> RunPolicy = run_policy;
+    /// The rules of voting.
+    governance() -> GovernanceTerms = governance;
+    /// A proposal.
+    proposal(id: &Hash) -> Proposal = proposal;
+    /// What a proposal does.
+    motion(id: &Hash) -> ProposalMotion = motion;
+    /// The votes on a proposal.
+    tally(id: &Hash) -> Tally = tally;
+    /// An account's vote.
+    ballot(proposal: &Hash, account: &PublicKey) -> Ballot = ballot;
+    /// Whom an account lets vote for it.
+    delegation(run: &Hash, account: &PublicKey) -> Delegation = delegation;
+    /// What the voters of a run share; of the network for [`Hash::ZERO`].
+    assembly(run: &Hash) -> Assembly = assembly;
+    /// Verified work of an account in a run; in all for [`Hash::ZERO`].
+    work(run: &Hash, account: &PublicKey) -> Work = work;
 }
 
 /// The items of a list of [`keys`] (see `keys::list_of_*`): one cell for the length and one for each item.
@@ -130,4 +155,35 @@ pub fn due_credits(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, account: &Pub
     let (Some(mut owner), Some(credits)) = (owner(&get, run, account), credits(&get, run)) else { return 0 };
     crate::accumulator::touch(&mut owner, &credits);
     owner.due
+}
+
+/// Votes (active shares; for the network bonded U) and grown work with which `account` can vote on a proposal that
+/// takes votes: up to six cells, and one for each later change of the holding.
+pub fn power(
+    get: impl Fn(&Key) -> Option<Cell>,
+    proposal: &Proposal,
+    account: &PublicKey,
+) -> (u128, ruint::aliases::U256) {
+    use crate::governance::history;
+    use ruint::aliases::U256;
+    let (run, network) = (&proposal.run, proposal.run == Hash::ZERO);
+    let held = if network {
+        bond(&get, account).map_or(0, |bond| bond.power())
+    } else {
+        owner(&get, run, account).map_or(0, |owner| owner.shares)
+    };
+    let done = work(&get, run, account).map_or(U256::ZERO, |work| work.amount.0);
+    let at = |subject: Hash, now: U256| {
+        let entry = |key: &Key| Ok::<_, std::convert::Infallible>(read::<History>(&get, key));
+        match history::just_before(entry, &subject, proposal.posted, now) {
+            Ok(amount) => amount,
+            Err(never) => match never {},
+        }
+    };
+    let votes = at(history::shares_of(run, account), U256::from(held));
+    (votes.saturating_to(), at(history::work_of(run, account), done))
+}
+/// All proposals of a run, or of the network for [`Hash::ZERO`].
+pub fn proposals_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Proposal> {
+    list(&get, &keys::list_of_proposals(run)).iter().filter_map(|id| proposal(&get, id)).collect()
 }

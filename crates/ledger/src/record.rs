@@ -14,7 +14,8 @@ pub use crate::{
     accounts::record::*,
     action::{ChunkPrice, FeeShare, RiskRule},
     credits::record::*,
-    genesis::{NetworkPolicy, Params},
+    genesis::{NetworkPolicy, Params, SecurityTerms},
+    governance::{record::*, terms::GovernanceTerms},
     machine::record::*,
     market::record::*,
     ownership::record::*,
@@ -64,6 +65,8 @@ macro_rules! records {
 records! {
     // Accounts and validators.
     1 => Globals, 2 => Params, 3 => Account, 4 => Validator, 5 => NetworkPolicy,
+    6 => SecurityTerms, 7 => Bond, 8 => ValidatorKey, 9 => ValidatorSet, 200 => ValidatorTotals, 201 => Issuance,
+    202 => AuditTotal, 203 => AuditCount,
     // Runs.
     10 => RunTerms, 11 => Run, 12 => Designer, 13 => Stage, 14 => Seat, 15 => Member, 16 => Window,
     17 => StageReport, 18 => RunPolicy,
@@ -75,6 +78,8 @@ records! {
     60 => Offer,
     // Trust.
     // Governance.
+    100 => GovernanceTerms, 101 => Proposal, 102 => ProposalMotion, 103 => Tally, 104 => Ballot, 105 => VoteLock,
+    106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => Work, 110 => History,
     // Extraction.
     240 => ListLength, 241 => ListSlot, 242 => ListPosition,
 }

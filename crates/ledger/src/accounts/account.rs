@@ -1,12 +1,12 @@
 //! Keep balances, nonces and fees; every U that leaves one place arrives in another.
 
 use crate::{
-    action::Transfer,
+    action::{ROTATION, RotateKey, Rotation, Transfer},
     error::TxError,
-    event::{FeePaid, Transferred},
+    event::{FeePaid, KeyRotated, Transferred},
     genesis::Params,
     keys,
-    record::{Account, Globals},
+    record::{Account, Globals, NextSigner},
     store::{Stop, View},
     tx::{MAX_TX_BYTES, SignedTx},
 };
@@ -18,7 +18,30 @@ pub fn least_fee(params: &Params, size: usize) -> u128 {
 }
 
 pub(crate) fn load(view: &View<'_>, key: &PublicKey) -> Result<Account, Stop> {
-    Ok(view.get(&keys::account(key))?.unwrap_or(Account { key: *key, balance: 0, nonce: 0 }))
+    Ok(view.get(&keys::account(key))?.unwrap_or_else(|| Account::new(*key)))
+}
+
+/// The key whose signatures count for the account `of` in this block. Ask here, wherever the ledger checks what
+/// an account signed outside of transactions.
+pub(crate) fn signer(view: &View<'_>, of: &PublicKey) -> Result<PublicKey, Stop> {
+    Ok(load(view, of)?.signer_at(view.context.height))
+}
+
+/// Let another key sign for the sender from one epoch later. Both keys signed, so neither a stolen key alone
+/// nor a mistyped one can end up in charge. Notes belong to keys, not accounts: they do not follow.
+pub(crate) fn rotate(view: &mut View<'_>, sender: &PublicKey, action: &RotateKey) -> Result<(), Stop> {
+    let height = view.context.height;
+    let statement = Rotation { network: view.context.network, account: *sender, key: action.key };
+    if !action.key.verify(ROTATION, &statement, &action.signature) {
+        return Err(TxError::KeySignature { key: action.key }.into());
+    }
+    let from = height.saturating_add(view.params()?.epoch_blocks.max(1));
+    let mut account = load(view, sender)?;
+    account.signer = account.signer_at(height);
+    account.next = Some(NextSigner { key: action.key, from });
+    view.put(keys::account(sender), account);
+    view.emit(KeyRotated { account: *sender, key: action.key, from });
+    Ok(())
 }
 
 /// Refuse what must not stand in a block at all.
@@ -58,9 +81,7 @@ pub(crate) fn charge(view: &mut View<'_>, tx: &SignedTx) -> Result<(), Stop> {
     if view.params()?.fee_to_fund {
         to_fund(view, tx.body.fee)?;
     } else {
-        let mut globals = globals(view)?;
-        globals.burned += tx.body.fee;
-        view.put(keys::globals(), globals);
+        burn(view, tx.body.fee)?;
     }
     view.emit(FeePaid { payer: tx.body.sender, amount: tx.body.fee });
     Ok(())
@@ -68,6 +89,22 @@ pub(crate) fn charge(view: &mut View<'_>, tx: &SignedTx) -> Result<(), Stop> {
 
 fn globals(view: &View<'_>) -> Result<Globals, Stop> {
     Ok(view.get(&keys::globals())?.unwrap_or(Globals { issued: 0, burned: 0, fund: 0 }))
+}
+
+/// Burn `amount` that has left its place.
+pub(crate) fn burn(view: &mut View<'_>, amount: u128) -> Result<(), Stop> {
+    let mut globals = globals(view)?;
+    globals.burned += amount;
+    view.put(keys::globals(), globals);
+    Ok(())
+}
+
+/// Count `amount` as issued; the caller puts it somewhere.
+pub(crate) fn issue(view: &mut View<'_>, amount: u128) -> Result<(), Stop> {
+    let mut globals = globals(view)?;
+    globals.issued += amount;
+    view.put(keys::globals(), globals);
+    Ok(())
 }
 
 /// Put `amount` into the public fund.

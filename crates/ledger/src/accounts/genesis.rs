@@ -2,8 +2,9 @@
 
 use crate::{
     cell::{Cell, Key},
+    governance::terms::GovernanceTerms,
     keys,
-    record::{Account, Endpoint, Globals, Record, Validator},
+    record::{Account, Endpoint, Globals, Issuance, Record, Validator},
     runs::policy::{Bounds, Policy},
 };
 use std::collections::BTreeMap;
@@ -68,6 +69,41 @@ impl Params {
     }
 }
 record! {
+    /// What secures the network is paid and holds: bonds of validators, and the schedule of issuance (5.4).
+    pub struct SecurityTerms {
+        /// Least bond of a validator, nano-U.
+        pub min_bond: u128,
+        /// Blocks between leaving and the return of the bond.
+        pub unbond_blocks: u64,
+        /// Nano-U that the decaying part of the schedule allows in the first epoch.
+        pub first: u64,
+        /// What is left of it after each epoch, Q32.
+        pub keep: u32,
+        /// What the schedule allows at least in a year, in 1/10 000 of everything it has allowed.
+        pub tail: u16,
+        pub year_epochs: u64,
+    }
+}
+impl Default for SecurityTerms {
+    /// Half of the decaying part remains after two years of 52 560 epochs; 1 % a year is the tail.
+    fn default() -> Self {
+        Self {
+            min_bond: 10_000_000_000_000,
+            unbond_blocks: 21 * 86_400,
+            first: 1_000_000_000_000,
+            keep: 4_294_938_976,
+            tail: 100,
+            year_epochs: 52_560,
+        }
+    }
+}
+impl SecurityTerms {
+    /// Nothing is issued: a test network has a faucet instead.
+    pub fn demo() -> Self {
+        Self { min_bond: 1_000_000, unbond_blocks: 210, first: 0, keep: 0, tail: 0, year_epochs: 1000 }
+    }
+}
+record! {
     /// All parameters of a network, one part for each room of the ledger.
     pub struct Parameters {
         pub base: Params,
@@ -75,10 +111,12 @@ record! {
         pub policy: Policy,
         /// Bounds of every policy.
         pub bounds: Bounds,
+        pub security: SecurityTerms,
         // Trust.
         // Credits.
         // Market.
         // Governance.
+        pub governance: GovernanceTerms,
         // Extraction.
     }
 }
@@ -89,10 +127,12 @@ impl Default for Parameters {
             base: Params::default(),
             policy: Policy::default(),
             bounds: Bounds::default(),
+            security: SecurityTerms::default(),
             // Trust.
             // Credits.
             // Market.
             // Governance.
+            governance: GovernanceTerms::default(),
             // Extraction.
         }
     }
@@ -110,10 +150,12 @@ impl Parameters {
             base: Params::demo(),
             policy: Policy { pending_windows: 1, transfer_lock: 8, ..Policy::default() },
             bounds: Bounds { pending_windows_from: 1, deterrence: false, ..Bounds::default() },
+            security: SecurityTerms::demo(),
             // Trust.
             // Credits.
             // Market.
             // Governance.
+            governance: GovernanceTerms::demo(),
             // Extraction.
         }
     }
@@ -127,10 +169,12 @@ impl Parameters {
                     &NetworkPolicy { policy: self.policy.clone(), bounds: self.bounds.clone() }.into(),
                 ),
             ),
+            (keys::security(), Cell::pack(&self.security.clone().into())),
             // Trust.
             // Credits.
             // Market.
             // Governance.
+            (keys::governance(), Cell::pack(&self.governance.clone().into())),
             // Extraction.
         ]
     }
@@ -177,8 +221,10 @@ impl Genesis {
         }
         let mut cells = vec![(keys::globals(), Cell::pack(&Globals { issued, burned: 0, fund: 0 }.into()))];
         cells.extend(self.params.cells());
+        let schedule = Issuance { scheduled: issued, rate: self.params.security.first.into(), part: 10_000 };
+        cells.push((keys::issuance(), Cell::pack(&schedule.into())));
         for (key, balance) in balances {
-            cells.push((keys::account(&key), Cell::pack(&Account { key, balance, nonce: 0 }.into())));
+            cells.push((keys::account(&key), Cell::pack(&Account { balance, ..Account::new(key) }.into())));
         }
         for (index, validator) in (0u32..).zip(self.validators.iter()) {
             let record: Record =

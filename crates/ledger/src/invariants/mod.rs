@@ -1,5 +1,7 @@
 //! Check a whole state against the ledger's invariants (ownership specification 9.5), by scanning every cell.
 
+mod governance;
+
 use crate::{
     keys,
     memory::MemState,
@@ -71,6 +73,7 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     for (id, credits) in &scan.credits {
         scan.run(id, credits)?;
     }
+    governance::check(state)?;
     Ok(())
 }
 
@@ -101,6 +104,8 @@ impl Scan {
                 sums.claims.push(claim);
             }
             Record::Owner(owner) => self.owners.push(owner),
+            Record::Proposal(proposal) => self.money += proposal.deposit,
+            Record::Bond(bond) => self.money += bond.amount,
             Record::Note(note) => {
                 if note.state == NoteState::Unspent {
                     self.of(note.run).notes += u128::from(note.cu);

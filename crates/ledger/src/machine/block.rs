@@ -2,10 +2,13 @@
 
 use crate::{
     account,
+    accounts::validator,
     action::Action,
     cell::{Cell, Key},
     error::TxError,
     event::{Event, TxRefused},
+    governance::{proposal, vote},
+    keys,
     machine::epoch,
     market::offer,
     note, run, seat, session, shares,
@@ -99,8 +102,14 @@ impl BlockSession {
     }
     /// Run one transaction. Never fails otherwise than by [`Need`]; see [`Receipt`].
     pub fn apply(&mut self, tx: &SignedTx) -> Result<Receipt, Need> {
-        let seen = digest(SEEN, tx);
-        if !self.checked.contains(&seen) && tx.verify() {
+        let mut signer = tx.body.sender;
+        only_need(self.attempt(|view| {
+            view.want([keys::params(), keys::globals(), keys::account(&signer)])?;
+            signer = account::signer(view, &signer)?;
+            Ok(())
+        }))?;
+        let seen = digest(SEEN, &(digest(SEEN, tx), signer));
+        if !self.checked.contains(&seen) && tx.verify_by(&signer) {
             self.checked.insert(seen);
         }
         let id = tx.id();
@@ -178,6 +187,10 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
     match &tx.body.action {
         // Accounts and validators.
         Action::Transfer(action) => account::transfer(view, sender, action),
+        Action::RotateKey(action) => account::rotate(view, sender, action),
+        Action::ValidatorBond(action) => validator::bond(view, sender, action),
+        Action::ValidatorUnbond(_) => validator::unbond(view, sender),
+        Action::ReportDoubleSign(action) => validator::report_double_sign(view, sender, action),
         // Runs.
         Action::CreateRun(action) => run::create(view, sender, action),
         Action::JoinRun(action) => seat::join(view, sender, action),
@@ -200,6 +213,10 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::BuyOffer(action) => offer::buy(view, id, sender, action),
         Action::CancelOffer(action) => offer::cancel(view, id, sender, action),
         // Governance.
+        Action::Propose(action) => proposal::propose(view, id, sender, action),
+        Action::Vote(action) => vote::vote(view, sender, action),
+        Action::Delegate(action) => vote::delegate(view, sender, action),
+        Action::Execute(action) => proposal::execute(view, action),
         // Extraction.
     }
 }

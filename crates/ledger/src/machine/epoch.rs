@@ -6,8 +6,10 @@
 //! before credits are distributed, and both happen only here, so that no transaction's timing can matter.
 
 use crate::{
+    accounts::{issuance, validator},
     accumulator,
     event::{CreditsDistributed, SupplyChanged},
+    governance::proposal,
     keys,
     record::{Credits, Run, RunState, RunTerms},
     run, seat, session,
@@ -17,7 +19,12 @@ use crate::{
 use tessera_canon::Hash;
 
 pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
-    view.want([keys::params(), keys::list_length(&keys::list_of_joins())])?;
+    view.want([
+        keys::params(),
+        keys::list_length(&keys::list_of_joins()),
+        keys::validator_key(&view.context.proposer),
+    ])?;
+    validator::count_block(view)?;
     let epoch_blocks = view.params()?.epoch_blocks.max(1);
     let height = view.context.height;
     if height > 0 && height.is_multiple_of(epoch_blocks) {
@@ -31,12 +38,13 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     let runs = view.list_items(&keys::list_of_runs())?;
     view.want(runs.iter().flat_map(|run| [keys::run(run), keys::run_terms(run), keys::credits(run)]))?;
     // 1 validator set.
+    validator::boundary(view, epoch)?;
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
     // 3 auctions.
     for run in &runs {
         // 4 claims mature.
-        progress(view, run)?;
+        progress(view, run, epoch)?;
     }
     for run in &runs {
         // 5 supply.
@@ -46,19 +54,24 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         distribute(view, run)?;
     }
     // 8 issuance.
+    issuance::boundary(view, epoch)?;
     // 9 proposals.
+    proposal::boundary(view)?;
     // 10 hosts.
     // 11 extraction report.
     // 12 public lottery.
     Ok(())
 }
 
-fn progress(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+fn progress(view: &mut View<'_>, id: &Hash, epoch: u64) -> Result<(), Stop> {
     let (terms, mut run) = run::load(view, id)?;
     if run.state == RunState::Exclusive && view.context.height > terms.exclusive_until {
         run::end_exclusive(view, &terms, &mut run)?;
     }
-    if run.state == RunState::Serving {
+    if run.state == RunState::Paused && epoch >= run.paused_until {
+        run::enter(view, &mut run, RunState::Open);
+    }
+    if matches!(run.state, RunState::Serving | RunState::Retired) {
         run.serving_epochs = run.serving_epochs.saturating_add(1);
     }
     window::mature(view, &terms, &mut run)?;
@@ -68,7 +81,7 @@ fn progress(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
 
 fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (terms, mut run) = run::load(view, id)?;
-    if run.state == RunState::Serving {
+    if run.serving && run.state != RunState::Retired {
         let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
         mint(view, &terms, &mut run, &mut credits);
         view.put(keys::credits(id), credits);
@@ -79,7 +92,7 @@ fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
 
 fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (_, run) = run::load(view, id)?;
-    if run.state == RunState::Serving {
+    if run.serving {
         let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
         let cu = accumulator::distribute(&mut credits);
         if cu > 0 {

@@ -35,7 +35,7 @@ pub(crate) type Cells = BTreeMap<Key, Option<Cell>>;
 pub(crate) type ListChanges = BTreeMap<(Hash, Hash), bool>;
 
 /// Effects that are kept or dropped as a whole.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Effects {
     pub(crate) cells: Cells,
     pub(crate) lists: BTreeMap<(Hash, Hash), Option<bool>>,
@@ -101,6 +101,22 @@ impl<'a> View<'a> {
     pub(crate) fn defaults(&self) -> Result<NetworkPolicy, Stop> {
         let none = || NetworkPolicy { policy: Default::default(), bounds: Default::default() };
         Ok(self.get(&keys::defaults())?.unwrap_or_else(none))
+    }
+
+    /// Run `step`; if it is refused, take back its effects, and only those, and return why.
+    pub(crate) fn attempt(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<(), Stop>,
+    ) -> Result<Result<(), TxError>, Stop> {
+        let before = self.effects.clone();
+        match step(self) {
+            Ok(()) => Ok(Ok(())),
+            Err(Stop::Refused(error)) => {
+                self.effects = before;
+                Ok(Err(error))
+            }
+            Err(need) => Err(need),
+        }
     }
 
     fn change_list(&mut self, list: Hash, id: Hash, add: bool) {

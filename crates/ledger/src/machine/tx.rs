@@ -27,7 +27,7 @@ record! {
 }
 
 impl SignedTx {
-    /// Sign `body`; its sender must be the public half of `key`.
+    /// Sign `body`; `key` is the one that signs for its sender.
     pub fn sign(key: &SecretKey, body: Tx) -> Self {
         let signature = key.sign(TX, &body);
         Self { body, signature }
@@ -36,9 +36,14 @@ impl SignedTx {
     pub fn id(&self) -> Hash {
         digest(TX, &self.body)
     }
-    /// Whether the signature is the sender's.
+    /// Whether the signature is that of the key which the sender is named after. An account whose key was
+    /// rotated signs with another one: see [`crate::record::Account::signer_at`].
     pub fn verify(&self) -> bool {
-        self.body.sender.verify(TX, &self.body, &self.signature)
+        self.verify_by(&self.body.sender)
+    }
+    /// Whether the signature is `signer`'s.
+    pub fn verify_by(&self, signer: &PublicKey) -> bool {
+        signer.verify(TX, &self.body, &self.signature)
     }
     /// Length of the encoding, which the fee is measured by.
     pub fn size(&self) -> usize {

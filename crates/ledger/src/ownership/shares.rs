@@ -5,7 +5,7 @@ use crate::{
     action::{ClaimCredits, TransferShares},
     error::TxError,
     event::{CreditsClaimed, SharesMoved},
-    keys,
+    governance, keys,
     note::{self, NewNote},
     record::{Credits, Owner},
     seat,
@@ -47,6 +47,12 @@ pub(crate) fn take(
     if owner.shares < amount {
         return Err(TxError::Shares { needed: amount, got: owner.shares }.into());
     }
+    let locked = governance::lock::locked(view, &credits.run, account)?;
+    if owner.shares - amount < locked {
+        let movable = owner.shares.saturating_sub(locked);
+        return Err(TxError::VoteLocked { locked, movable, needed: amount }.into());
+    }
+    governance::history::shares_change(view, &owner)?;
     touch(&mut owner, credits);
     owner.shares -= amount;
     view.put(key, owner);
@@ -61,6 +67,7 @@ pub(crate) fn give(
     amount: u128,
 ) -> Result<(), Stop> {
     let mut owner = load_or_new(view, credits, account)?;
+    governance::history::shares_change(view, &owner)?;
     touch(&mut owner, credits);
     owner.shares += amount;
     view.put(keys::owner(&credits.run, account), owner);

@@ -1,5 +1,6 @@
 //! Run long random histories of every action, valid and not, and check what must hold for all of them.
 
+#[path = "../world/mod.rs"]
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
