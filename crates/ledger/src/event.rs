@@ -28,6 +28,9 @@ choice! {
         15 => WindowClosed(WindowClosed),
         16 => RunAborted(RunAborted),
         17 => BondReturned(BondReturned),
+        18 => RunPaused(RunPaused),
+        19 => TrainingResumed(TrainingResumed),
+        20 => TargetRaised(TargetRaised),
         // Shares.
         30 => Activated(Activated),
         31 => ClaimVoided(ClaimVoided),

@@ -36,7 +36,7 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 3 auctions.
     for run in &runs {
         // 4 claims mature.
-        progress(view, run)?;
+        progress(view, run, epoch)?;
     }
     for run in &runs {
         // 5 supply.
@@ -53,12 +53,15 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-fn progress(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+fn progress(view: &mut View<'_>, id: &Hash, epoch: u64) -> Result<(), Stop> {
     let (terms, mut run) = run::load(view, id)?;
     if run.state == RunState::Exclusive && view.context.height > terms.exclusive_until {
         run::end_exclusive(view, &terms, &mut run)?;
     }
-    if run.state == RunState::Serving {
+    if run.state == RunState::Paused && epoch >= run.paused_until {
+        run::enter(view, &mut run, RunState::Open);
+    }
+    if matches!(run.state, RunState::Serving | RunState::Retired) {
         run.serving_epochs = run.serving_epochs.saturating_add(1);
     }
     window::mature(view, &terms, &mut run)?;
@@ -68,7 +71,7 @@ fn progress(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
 
 fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (terms, mut run) = run::load(view, id)?;
-    if run.state == RunState::Serving {
+    if run.serving && run.state != RunState::Retired {
         let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
         mint(view, &terms, &mut run, &mut credits);
         view.put(keys::credits(id), credits);
@@ -79,7 +82,7 @@ fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
 
 fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (_, run) = run::load(view, id)?;
-    if run.state == RunState::Serving {
+    if run.serving {
         let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
         let cu = accumulator::distribute(&mut credits);
         if cu > 0 {

@@ -53,5 +53,20 @@ record! {
 }
 
 record! {
+    /// The owners halted training; it goes on by itself at the boundary of epoch `until`.
+    pub struct RunPaused { pub run: Hash, pub until: u64 }
+}
+
+record! {
+    /// The owners added windows to a run that was trained: training ends after `windows` windows in all.
+    pub struct TrainingResumed { pub run: Hash, pub windows: u32, pub max_wu: u64 }
+}
+
+record! {
+    /// The owners raised the declared total work.
+    pub struct TargetRaised { pub run: Hash, pub f_star: u64 }
+}
+
+record! {
     pub struct BondReturned { pub run: Hash, pub to: PublicKey, pub amount: u128 }
 }

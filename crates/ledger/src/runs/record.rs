@@ -14,7 +14,7 @@ tags! {
         2 => Serving,
         /// The designers did too little: pending shares are void, the bond went to the fund.
         3 => Aborted,
-        /// The owners halted training for a while.
+        /// The owners halted training for a while; notes can still be used.
         4 => Paused,
         /// Wound down: outstanding notes of live series can still be used.
         5 => Retired,
@@ -98,6 +98,16 @@ record! {
         pub serving_epochs: u32,
         /// Equal parts of the supply minted so far.
         pub minted_parts: u32,
+        /// Declared total work as it stands; owners may raise it.
+        pub f_star: u64,
+        /// Windows after which training ends; owners may cut it short and resume it.
+        pub windows: u32,
+        /// Windows that were closed when the run opened.
+        pub opened: u32,
+        /// Training was finished once: credits are minted and used, whatever the state is now.
+        pub serving: bool,
+        /// Epoch in which the last pause ends or ended; 0 if there was none.
+        pub paused_until: u64,
     }
 }
 
@@ -187,8 +197,12 @@ impl RunTerms {
     pub fn windows(&self) -> u32 {
         self.steps.div_ceil(self.window_steps.max(1))
     }
-    /// Microbatches that a complete report of `window` accounts for in each stage.
+    /// Microbatches that a complete report of `window` accounts for in each stage. Windows past the plan, of
+    /// training that the owners resumed, have full length.
     pub fn window_microbatches(&self, window: u32) -> u64 {
+        if window >= self.windows() {
+            return u64::from(self.window_steps) * u64::from(self.microbatches);
+        }
         let start = u64::from(window) * u64::from(self.window_steps);
         let end = (start + u64::from(self.window_steps)).min(u64::from(self.steps));
         end.saturating_sub(start) * u64::from(self.microbatches)

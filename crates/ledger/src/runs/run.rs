@@ -17,7 +17,7 @@ pub const WEIGHT_MIN: u32 = 1 << 12;
 /// Greatest risk weight, Q16.
 pub const WEIGHT_MAX: u32 = 1 << 16;
 /// Bound on work units of a run: sums stay within `u64`.
-const MOST: u64 = 1 << 62;
+pub(crate) const MOST: u64 = 1 << 62;
 /// Most credits of a run: after 2^24 uses of each of them the sums still stay within `u64`.
 const MOST_SUPPLY: u64 = 1 << 40;
 
@@ -57,14 +57,14 @@ pub fn half_power(number: u64, of: u64) -> u32 {
     (power >> (47 + whole)) as u32
 }
 
-/// The weight of a window that begins after loss minimum `loss_min` and `f_done` work units, given the
-/// weight before it. Never above it, and within 1/16..1.
-pub fn next_weight(terms: &RunTerms, loss_min: u32, f_done: u64, before: u32) -> u32 {
+/// The weight of a window that begins after loss minimum `loss_min` and `f_done` of `f_star` work units, given
+/// the weight before it. Never above it, and within 1/16..1.
+pub fn next_weight(terms: &RunTerms, f_star: u64, loss_min: u32, f_done: u64, before: u32) -> u32 {
     let ratio = (u64::from(loss_min) << 16) / u64::from(terms.loss_0.max(1));
     let raw = match &terms.rule {
         RiskRule::LossProportional(_) => ratio,
         RiskRule::Blend(blend) => {
-            let half_life = u128::from(terms.f_star) * u128::from(blend.half_life_percent) / 100;
+            let half_life = u128::from(f_star) * u128::from(blend.half_life_percent) / 100;
             let decay = u64::from(half_power(f_done, half_life.max(1) as u64));
             let share = u64::from(blend.percent.min(100));
             (share * ratio + (100 - share) * decay) / 100
@@ -73,7 +73,7 @@ pub fn next_weight(terms: &RunTerms, loss_min: u32, f_done: u64, before: u32) ->
     (raw.min(u64::from(WEIGHT_MAX)) as u32).max(WEIGHT_MIN).min(before)
 }
 
-fn within(what: &'static str, got: u128, least: u128, most: u128) -> Result<(), TxError> {
+pub(crate) fn within(what: &'static str, got: u128, least: u128, most: u128) -> Result<(), TxError> {
     if (least..=most).contains(&got) {
         return Ok(());
     }
@@ -180,6 +180,11 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
             matured: 0,
             serving_epochs: 0,
             minted_parts: 0,
+            f_star: action.f_star,
+            windows,
+            opened: 0,
+            serving: false,
+            paused_until: 0,
         },
     );
     view.put(
@@ -231,6 +236,7 @@ pub(crate) fn wrong_state(run: &Run, expected: &'static str) -> Stop {
 
 pub(crate) fn enter(view: &mut View<'_>, run: &mut Run, state: RunState) {
     run.state = state;
+    run.serving |= state == RunState::Serving;
     view.emit(RunStateChanged { run: run.run, state });
 }
 
@@ -238,6 +244,7 @@ pub(crate) fn enter(view: &mut View<'_>, run: &mut Run, state: RunState) {
 /// boundary voids the pending claims.
 pub(crate) fn end_exclusive(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) -> Result<(), Stop> {
     if run.f_designer >= terms.f_min {
+        run.opened = run.window;
         enter(view, run, RunState::Open);
         return Ok(());
     }

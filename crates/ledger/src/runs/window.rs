@@ -196,7 +196,7 @@ fn close(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, window: &mut Wind
     window.closed = true;
     let loss = window.loss.unwrap_or(run.loss_min);
     run.loss_min = run.loss_min.min(loss);
-    run.weight = run::next_weight(terms, run.loss_min, run.f_done, run.weight);
+    run.weight = run::next_weight(terms, run.f_star, run.loss_min, run.f_done, run.weight);
     run.window += 1;
     view.emit(WindowClosed {
         run: run.run,
@@ -205,22 +205,50 @@ fn close(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, window: &mut Wind
         loss,
         next_weight: run.weight,
     });
-    let finished = run.window == terms.windows();
+    let finished = run.window == run.windows;
     if run.state == RunState::Exclusive
         && (run.f_designer >= terms.f_exclusive || run.window >= terms.exclusive_windows || finished)
     {
         run::end_exclusive(view, terms, run)?;
     }
     if run.state == RunState::Open {
-        // The designers' bond comes back when half of the windows are closed.
-        if run.bond > 0 && run.window >= terms.windows().div_ceil(2) {
-            let amount = std::mem::take(&mut run.bond);
-            account::credit(view, &terms.creator, amount)?;
-            view.emit(BondReturned { run: run.run, to: terms.creator, amount });
-        }
+        return_bond(view, terms, run, finished)?;
         if finished {
             run::enter(view, run, RunState::Serving);
         }
+    }
+    Ok(())
+}
+
+/// The designers' bond comes back in equal parts at the closes of the first half of the open windows; all of it
+/// when training is `finished`. Parts are differences of whole multiples, so that their sum is exact.
+pub(crate) fn return_bond(
+    view: &mut View<'_>,
+    terms: &RunTerms,
+    run: &mut Run,
+    finished: bool,
+) -> Result<(), Stop> {
+    let parts = terms.windows().saturating_sub(run.opened).div_ceil(2).max(1);
+    let done = if finished { parts } else { run.window.saturating_sub(run.opened).min(parts) };
+    // `bond x done / parts`, formed so that no product overflows: the rest is below `parts`.
+    let (whole, rest) = (terms.bond / u128::from(parts), terms.bond % u128::from(parts));
+    let returned = whole * u128::from(done) + rest * u128::from(done) / u128::from(parts);
+    let amount = run.bond.saturating_sub(terms.bond - returned);
+    if amount > 0 {
+        run.bond -= amount;
+        account::credit(view, &terms.creator, amount)?;
+        view.emit(BondReturned { run: run.run, to: terms.creator, amount });
+    }
+    Ok(())
+}
+
+/// Close the window in progress before all stages have reported, if any has: the owners ended training.
+/// Without the last stage's report the loss is unknown and the weight stays.
+pub(crate) fn close_early(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) -> Result<(), Stop> {
+    let key = keys::window(&run.run, run.window);
+    if let Some(mut window) = view.get::<Window>(&key)? {
+        close(view, terms, run, &mut window)?;
+        view.put(key, window);
     }
     Ok(())
 }

@@ -160,6 +160,11 @@ impl World {
                 matured: 1,
                 serving_epochs: 0,
                 minted_parts: 1,
+                f_star: 1,
+                windows: 1,
+                opened: 0,
+                serving: true,
+                paused_until: 0,
             },
         );
         self.put(
