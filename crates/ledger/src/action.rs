@@ -4,8 +4,8 @@
 use tessera_canon::choice;
 
 pub use crate::{
-    accounts::action::*, credits::action::*, governance::action::*, market::action::*, ownership::action::*,
-    runs::action::*,
+    accounts::action::*, credits::action::*, extraction::action::*, governance::action::*, market::action::*,
+    ownership::action::*, runs::action::*,
 };
 
 choice! {
@@ -20,9 +20,15 @@ choice! {
         // Runs.
         9 => CreateRun(CreateRun),
         10 => JoinRun(JoinRun),
+        11 => LeaveRun(LeaveRun),
+        12 => EvalCommit(EvalCommit),
+        13 => EvalReveal(EvalReveal),
         14 => ReportWindow(ReportWindow),
+        20 => AbortRun(AbortRun),
+        21 => ForkRun(ForkRun),
         60 => UpdateEndpoint(UpdateEndpoint),
         61 => LapseSeat(LapseSeat),
+        122 => WithdrawBond(WithdrawBond),
         // Trust.
         // Shares.
         22 => TransferShares(TransferShares),
@@ -44,5 +50,7 @@ choice! {
         50 => Delegate(Delegate),
         51 => Execute(Execute),
         // Extraction.
+        120 => DeclareOperator(DeclareOperator),
+        121 => PostMeasurement(PostMeasurement),
     }
 }

@@ -28,6 +28,7 @@ pub mod action;
 pub mod credits;
 pub mod error;
 pub mod event;
+pub mod extraction;
 pub mod governance;
 pub mod invariants;
 pub mod keys;

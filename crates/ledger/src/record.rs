@@ -12,8 +12,9 @@ use tessera_canon::{
 
 pub use crate::{
     accounts::record::*,
-    action::{ChunkPrice, FeeShare, RiskRule},
+    action::{ChunkPrice, FeeShare, LossSource, RiskRule},
     credits::record::*,
+    extraction::record::*,
     genesis::{NetworkPolicy, Params, SecurityTerms},
     governance::{record::*, terms::GovernanceTerms},
     machine::record::*,
@@ -69,7 +70,7 @@ records! {
     202 => AuditTotal, 203 => AuditCount,
     // Runs.
     10 => RunTerms, 11 => Run, 12 => Designer, 13 => Stage, 14 => Seat, 15 => Member, 16 => Window,
-    17 => StageReport, 18 => RunPolicy,
+    17 => StageReport, 18 => RunPolicy, 19 => Evaluation, 20 => EvalMember, 21 => CommitteeParams, 22 => Lineage,
     // Shares.
     30 => Credits, 31 => Claim, 32 => Owner,
     // Credits.
@@ -81,6 +82,8 @@ records! {
     100 => GovernanceTerms, 101 => Proposal, 102 => ProposalMotion, 103 => Tally, 104 => Ballot, 105 => VoteLock,
     106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => Work, 110 => History,
     // Extraction.
+    120 => VerifiedWork, 121 => Affiliation, 122 => Coverage, 123 => Concentration, 124 => ExtractionReport,
+    125 => Measurement, 126 => ExtractionParams,
     240 => ListLength, 241 => ListSlot, 242 => ListPosition,
 }
 
@@ -119,6 +122,11 @@ mod tests {
                 supply_epochs: 1,
                 designers: 1,
                 created: 1,
+                wu_flops: 1,
+                loss_source: LossSource::Committee,
+                open_stages: 1,
+                bootstrap_windows: 1,
+                fork_part: 1,
             }
             .into(),
             Seat {
@@ -140,6 +148,40 @@ mod tests {
                 seat: Some(1),
                 endpoint,
                 asked: 1,
+                bond: 1,
+                wu: 1,
+                away: Some(1),
+                left: 1,
+                admitted: true,
+            }
+            .into(),
+            EvalMember {
+                run: hash,
+                window: 1,
+                index: 1,
+                account: key,
+                commitment: Some(hash),
+                loss: Some(1),
+            }
+            .into(),
+            ExtractionReport {
+                run: hash,
+                epoch: 1,
+                stages: 1,
+                open: 1,
+                seats: 1,
+                held: 1,
+                identities: 1,
+                f_done: 1,
+                theta: 1,
+                foreign_work: 1,
+                mu: 1,
+                kappa: 1,
+                largest: Some(key),
+                coverage: 1,
+                measured_mu: Some(1),
+                repair: Some(1),
+                warn: true,
             }
             .into(),
             LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),

@@ -4,7 +4,7 @@ use crate::{
     cell::{Cell, Key},
     governance::terms::GovernanceTerms,
     keys,
-    record::{Account, Endpoint, Globals, Issuance, Record, Validator},
+    record::{Account, CommitteeParams, Endpoint, ExtractionParams, Globals, Issuance, Record, Validator},
     runs::policy::{Bounds, Policy},
 };
 use std::collections::BTreeMap;
@@ -112,12 +112,15 @@ record! {
         /// Bounds of every policy.
         pub bounds: Bounds,
         pub security: SecurityTerms,
+        /// Evaluation committees.
+        pub committee: CommitteeParams,
         // Trust.
         // Credits.
         // Market.
         // Governance.
         pub governance: GovernanceTerms,
         // Extraction.
+        pub extraction: ExtractionParams,
     }
 }
 impl Default for Parameters {
@@ -128,12 +131,14 @@ impl Default for Parameters {
             policy: Policy::default(),
             bounds: Bounds::default(),
             security: SecurityTerms::default(),
+            committee: CommitteeParams::default(),
             // Trust.
             // Credits.
             // Market.
             // Governance.
             governance: GovernanceTerms::default(),
             // Extraction.
+            extraction: ExtractionParams::default(),
         }
     }
 }
@@ -148,15 +153,24 @@ impl Parameters {
     pub fn demo() -> Self {
         Self {
             base: Params::demo(),
-            policy: Policy { pending_windows: 1, transfer_lock: 8, ..Policy::default() },
+            policy: Policy {
+                pending_windows: 1,
+                transfer_lock: 8,
+                // Trainers of a demonstration come with little money and no past.
+                theta: 0,
+                work_price: 0,
+                ..Policy::default()
+            },
             bounds: Bounds { pending_windows_from: 1, deterrence: false, ..Bounds::default() },
             security: SecurityTerms::demo(),
+            committee: CommitteeParams { commit_blocks: 4, reveal_blocks: 4, ..CommitteeParams::default() },
             // Trust.
             // Credits.
             // Market.
             // Governance.
             governance: GovernanceTerms::demo(),
             // Extraction.
+            extraction: ExtractionParams { measurement_epochs: 100, ..ExtractionParams::default() },
         }
     }
     /// The cells that keep them.
@@ -170,12 +184,14 @@ impl Parameters {
                 ),
             ),
             (keys::security(), Cell::pack(&self.security.clone().into())),
+            (keys::committee_params(), Cell::pack(&self.committee.clone().into())),
             // Trust.
             // Credits.
             // Market.
             // Governance.
             (keys::governance(), Cell::pack(&self.governance.clone().into())),
             // Extraction.
+            (keys::extraction_params(), Cell::pack(&self.extraction.clone().into())),
         ]
     }
 }

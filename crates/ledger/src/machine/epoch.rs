@@ -1,4 +1,4 @@
-//! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws.
+//! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws and evaluations.
 //!
 //! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
 //! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
@@ -9,10 +9,13 @@ use crate::{
     accounts::{issuance, validator},
     accumulator,
     event::{CreditsDistributed, SupplyChanged},
+    extraction::report,
     governance::proposal,
     keys,
     record::{Credits, Run, RunState, RunTerms},
-    run, seat, session,
+    run,
+    runs::{draw, evaluation},
+    session,
     store::{Stop, View},
     window,
 };
@@ -30,7 +33,8 @@ pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
     if height > 0 && height.is_multiple_of(epoch_blocks) {
         boundary(view, height / epoch_blocks)?;
     }
-    seat::draw(view)
+    draw::draw(view)?;
+    evaluation::step(view)
 }
 
 /// Open `epoch`.
@@ -59,6 +63,9 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     proposal::boundary(view)?;
     // 10 hosts.
     // 11 extraction report.
+    for run in &runs {
+        report::boundary(view, run, epoch)?;
+    }
     // 12 public lottery.
     Ok(())
 }

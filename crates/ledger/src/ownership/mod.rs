@@ -2,7 +2,10 @@
 
 pub mod accumulator;
 pub mod action;
+pub mod class;
 pub mod event;
 pub mod keys;
 pub mod record;
 pub(crate) mod shares;
+
+pub use class::class_account;

@@ -4,7 +4,7 @@ use crate::{
     record::Endpoint,
     runs::record::{MemberState, RunState},
 };
-use tessera_canon::{Hash, PublicKey, record};
+use tessera_canon::{Hash, List, PublicKey, record};
 
 record! {
     pub struct RunCreated { pub run: Hash, pub creator: PublicKey }
@@ -50,6 +50,26 @@ record! {
 
 record! {
     pub struct RunAborted { pub run: Hash, pub f_designer: u64, pub f_min: u64, pub bond: u128 }
+}
+
+record! {
+    /// A committee was drawn to evaluate a window.
+    pub struct EvaluationDrawn { pub run: Hash, pub window: u32, pub members: List<PublicKey, 64> }
+}
+
+record! {
+    /// The evaluation of a window ended; `revealed` members counted, or the last stage's figure if too few did.
+    pub struct EvaluationClosed { pub run: Hash, pub window: u32, pub loss: u32, pub revealed: u16, pub next_weight: u32 }
+}
+
+record! {
+    /// A member's bond changed; `held` is what the run holds now.
+    pub struct MemberBond { pub run: Hash, pub account: PublicKey, pub held: u128 }
+}
+
+record! {
+    /// A run was forked: the owners of `parent` hold `shares` of `child` as a class.
+    pub struct RunForked { pub parent: Hash, pub child: Hash, pub depth: u8, pub shares: u128 }
 }
 
 record! {

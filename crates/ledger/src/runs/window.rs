@@ -1,18 +1,19 @@
 //! Turn reported work into pending shares, window by window (ownership specification 4.1, 4.2, 4.4).
 //!
 //! Stages of a window report in any order and all its claims have one weight. When the last stage has
-//! reported, the window closes: the running minimum of the loss sets the next weight, exclusivity may end,
-//! and after the last window the run serves.
+//! reported, the window closes: the running minimum of the loss sets the next weight (at once, or when a
+//! committee has measured it: [`evaluation`]), exclusivity may end, and after the last window the run serves.
 
 use crate::{
     account,
-    action::{REPORT, ReportWindow},
+    action::{LossSource, REPORT, ReportWindow},
     error::TxError,
     event::{Activated, BondReturned, ClaimVoided, StageReported, WindowClosed},
+    extraction::admission,
     governance, keys,
     record::{Claim, ClaimState, Credits, Member, Run, RunState, RunTerms, Stage, StageReport, Window},
     run,
-    runs::policy,
+    runs::{evaluation, policy},
     seat, shares,
     store::{Stop, View},
 };
@@ -44,6 +45,9 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
     if report.stage >= terms.stages {
         return Err(TxError::Unknown { what: "stage", id: report.stage.to_string() }.into());
     }
+    if terms.loss_source == LossSource::Committee {
+        evaluation::check_closed(view, &run)?;
+    }
     let window_key = keys::window(&id, report.window);
     let stage_key = keys::stage(&id, report.stage);
     view.want(
@@ -61,6 +65,7 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
         wu: 0,
         loss: None,
         closed: false,
+        median: 0,
     });
     if window.reported >> report.stage & 1 == 1 {
         return Err(TxError::Duplicate { what: "report of stage", id: report.stage.to_string() }.into());
@@ -194,10 +199,13 @@ fn check_quorum(view: &mut View<'_>, stage: &Stage, action: &ReportWindow) -> Re
 
 fn close(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, window: &mut Window) -> Result<(), Stop> {
     window.closed = true;
+    window.median = median_claim(view, terms, window.window)?;
     let loss = window.loss.unwrap_or(run.loss_min);
-    run.loss_min = run.loss_min.min(loss);
-    run.weight = run::next_weight(terms, run.f_star, run.loss_min, run.f_done, run.weight);
     run.window += 1;
+    match terms.loss_source {
+        LossSource::LastStage => run::learn(terms, run, loss),
+        LossSource::Committee => evaluation::start(view, run, window.window, loss),
+    }
     view.emit(WindowClosed {
         run: run.run,
         window: window.window,
@@ -218,6 +226,25 @@ fn close(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, window: &mut Wind
         }
     }
     Ok(())
+}
+
+/// The lower median of a window's claims, in work units; 0 without any.
+fn median_claim(view: &View<'_>, terms: &RunTerms, window: u32) -> Result<u64, Stop> {
+    let run = &terms.run;
+    view.want((0..terms.stages).map(|stage| keys::stage_report(run, window, stage)))?;
+    let mut claims = Vec::new();
+    for stage in 0..terms.stages {
+        let report = view.get::<StageReport>(&keys::stage_report(run, window, stage))?;
+        let count = report.map_or(0, |report| report.claims);
+        claims.extend((0..count).map(|index| keys::claim(run, window, stage, index)));
+    }
+    view.want(claims.iter().copied())?;
+    let mut work = Vec::new();
+    for key in claims {
+        work.extend(view.get::<Claim>(&key)?.map(|claim| claim.wu));
+    }
+    work.sort_unstable();
+    Ok(work.get(work.len().saturating_sub(1) / 2).copied().unwrap_or(0))
 }
 
 /// The designers' bond comes back in equal parts at the closes of the first half of the open windows; all of it
@@ -304,6 +331,7 @@ fn mature_stage(view: &mut View<'_>, run: &Hash, report: &StageReport, void: boo
             governance::history::shares_change(view, &owner)?;
             governance::history::active_change(view, &credits)?;
             governance::work::credit(view, run, &account, made)?;
+            admission::credit(view, &claim)?;
             crate::accumulator::touch(&mut owner, &credits);
             owner.shares += made;
             credits.active += made;
