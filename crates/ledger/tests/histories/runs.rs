@@ -73,7 +73,7 @@ fn fork(history: &mut History) -> (u32, Action) {
     let state = query::run(history.world.get(), &parent);
     child.loss_0 = state.as_ref().map_or(1, |run| run.loss_min) + u32::from(history.chance(5));
     let living = state.is_some_and(|run| matches!(run.state, RunState::Open | RunState::Serving));
-    if living && history.runs.len() < 16 {
+    if living && history.runs.len() < 11 {
         history.runs.push(child.run);
     }
     (history.account(), ForkRun { parent, run: child }.into())
@@ -90,6 +90,16 @@ fn declare(history: &mut History) -> (u32, Action) {
     let signer = if history.chance(10) { sender } else { operator };
     let signature = key(signer).sign(AFFILIATED, &statement);
     (sender, DeclareOperator { run, operator: public(operator), signature }.into())
+}
+
+/// Somebody who left a run and still has a bond in it, and that run.
+fn left_with_bond(history: &History) -> Option<(u32, Hash)> {
+    let get = history.world.get();
+    let pairs = history.runs.iter().flat_map(|run| (0..ACCOUNTS).map(move |account| (account, *run)));
+    pairs.into_iter().find(|(account, run)| {
+        query::member(&get, run, &public(*account))
+            .is_some_and(|member| member.state == MemberState::Left && member.bond > 0)
+    })
 }
 
 /// A run that is still exclusive past its end, with too little work.
@@ -110,7 +120,10 @@ pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
     Some(match history.below(20) {
         0..8 => evaluate(history)?,
         8..10 => (who, LeaveRun { run }.into()),
-        10..13 => (who, WithdrawBond { run }.into()),
+        10..13 => {
+            let (who, run) = left_with_bond(history).unwrap_or((who, run));
+            (who, WithdrawBond { run }.into())
+        }
         13 => (who, AbortRun { run: overdue(history).unwrap_or(run) }.into()),
         14 | 15 => fork(history),
         16 => declare(history),
