@@ -1,5 +1,7 @@
 //! Provoke every reason for refusal once, each by one case, and read its name and figures.
 
+#[path = "errors/runs.rs"]
+mod runs_room;
 mod world;
 
 use std::collections::BTreeSet;
@@ -243,6 +245,7 @@ fn every_refusal_has_its_case() {
     runs(&mut table);
     credits(&mut table);
     late_settlement(&mut table);
+    runs_room::cases(&mut table);
     let missing: Vec<_> = every_name().difference(&table.0).cloned().collect();
     // Nothing the types allow is longer than the limit; `account` checks it all the same.
     assert_eq!(missing, ["TooBig"]);

@@ -1,5 +1,6 @@
 //! Run long random histories of every action, valid and not, and check what must hold for all of them.
 
+mod runs;
 #[path = "../world/mod.rs"]
 mod world;
 
@@ -80,6 +81,7 @@ impl History {
             create.rule = RiskRule::Blend(Blend { percent: 50, half_life_percent: 25 });
         }
         create.exclusive_blocks = 5 + self.below(100);
+        runs::vary(self, &mut create);
         match self.below(16) {
             0 => create.f_min = 0,
             1 => create.seats = 65,
@@ -196,6 +198,9 @@ impl History {
     }
 
     fn action(&mut self) -> Option<(u32, Action)> {
+        if self.chance(15) {
+            return runs::action(self);
+        }
         let who = self.account();
         Some(match self.below(40) {
             0..2 => {
@@ -312,17 +317,18 @@ fn long_history(seed: u64, total: usize) -> (Hash, BTreeMap<&'static str, [usize
 #[test]
 fn every_invariant_holds_through_random_histories() {
     let mut kinds = BTreeMap::<&'static str, [usize; 2]>::new();
+    let total = std::env::var("TESSERA_TXS").ok().and_then(|n| n.parse().ok()).unwrap_or(16_000);
     for seed in 0..4 {
-        for (kind, counts) in long_history(seed, 5_000).1 {
+        for (kind, counts) in long_history(seed, total / 4).1 {
             let sum = kinds.entry(kind).or_default();
             sum[0] += counts[0];
             sum[1] += counts[1];
         }
     }
     println!("{kinds:?}");
-    assert_eq!(kinds.len(), 17, "every action was tried");
+    assert_eq!(kinds.len(), 25, "every action was tried");
     for (kind, [ok, refused]) in kinds {
-        assert!(ok >= 5 && refused >= 5, "{kind}: {ok} took effect, {refused} were refused");
+        assert!(ok >= 3 && refused >= 5, "{kind}: {ok} took effect, {refused} were refused");
     }
 }
 

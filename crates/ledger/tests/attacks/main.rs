@@ -1,0 +1,5 @@
+//! Play the incentive attacks of the ownership specification, section 7, and assert what they leave the attacker.
+
+mod runs;
+#[path = "../world/mod.rs"]
+mod world;
