@@ -173,6 +173,8 @@ record! {
         /// Reported by the last stage, micro-nats.
         pub loss: Option<u32>,
         pub closed: bool,
+        /// `pending_windows` when it began: no vote moves the horizon of claims that exist.
+        pub horizon: u32,
     }
 }
 
