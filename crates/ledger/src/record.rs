@@ -79,7 +79,7 @@ records! {
     // Trust.
     // Governance.
     100 => GovernanceTerms, 101 => Proposal, 102 => ProposalMotion, 103 => Tally, 104 => Ballot, 105 => VoteLock,
-    106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => Work, 110 => History,
+    106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => ChamberWork, 110 => History,
     // Extraction.
     240 => ListLength, 241 => ListSlot, 242 => ListPosition,
 }

@@ -79,7 +79,7 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         let count = std::mem::take(&mut bond.proposed);
         if count > 0 {
             paid.0 += pay(view, &bond.account, per_block * u128::from(count))?;
-            view.put(keys::bond(&bond.account), bond);
+            view.put(keys::validator_bond(&bond.account), bond);
         }
     }
     let total = view.get::<AuditTotal>(&keys::audit_total())?.map_or(0, |total| total.accepted);

@@ -76,6 +76,9 @@ pub(crate) fn propose(
     let opens = height.saturating_add(delay.max(1));
     let ends = opens.saturating_add(terms.voting_period.max(1) - 1);
     let mut assembly = history::assembly(view, &run)?;
+    if assembly.latest != height {
+        (assembly.earlier, assembly.busy_before) = (assembly.latest, assembly.busy_until);
+    }
     assembly.latest = height;
     assembly.busy_until = assembly.busy_until.max(ends.saturating_add(terms.late_extension));
     view.put(keys::assembly(&run), assembly);

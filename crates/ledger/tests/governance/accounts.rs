@@ -143,17 +143,25 @@ fn who_signs_twice_loses_everything_also_after_leaving() {
     world.blocks(8);
     // What an honest validator may sign is no evidence.
     let innocent = [
-        (statement(&world, 7, Notarize, 1), statement(&world, 7, Notarize, 1), "two blocks"),
-        (statement(&world, 7, Notarize, 1), statement(&world, 8, Notarize, 2), "one view and one kind"),
-        (statement(&world, 7, Notarize, 1), statement(&world, 7, Finalize, 2), "one view and one kind"),
+        (statement(&world, 7, Notarize, 1), statement(&world, 7, Notarize, 1), "statements about one block"),
+        (
+            statement(&world, 7, Notarize, 1),
+            statement(&world, 8, Notarize, 2),
+            "statements of two views or kinds",
+        ),
+        (
+            statement(&world, 7, Notarize, 1),
+            statement(&world, 7, Finalize, 2),
+            "statements of two views or kinds",
+        ),
         (
             statement(&world, 7, Notarize, 1),
             Statement { validator: public(501), ..statement(&world, 7, Notarize, 2) },
-            "one validator of one network",
+            "statements by two validators or for two networks",
         ),
     ];
-    for (first, second, expected) in innocent {
-        assert_eq!(world.run(2, evidence(first, second)).error, Some(TxError::NotConflict { expected }));
+    for (first, second, what) in innocent {
+        assert_eq!(world.run(2, evidence(first, second)).error, Some(TxError::NotConflict { what }));
     }
     let conflict =
         |world: &World| evidence(statement(world, 7, Notarize, 1), statement(world, 7, Notarize, 2));

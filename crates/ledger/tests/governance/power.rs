@@ -32,7 +32,7 @@ impl Past {
     }
     fn work(&self, proposal: &Proposal, account: u32) -> ruint::aliases::U256 {
         let state = &self.0[&(proposal.posted - 1)];
-        query::work(|key: &Hash| state.get(key), &proposal.run, &public(account))
+        query::chamber_work(|key: &Hash| state.get(key), &proposal.run, &public(account))
             .map_or(ruint::aliases::U256::ZERO, |work| work.amount.0)
     }
 }
@@ -196,4 +196,43 @@ fn identities_and_delegation_change_no_outcome() {
         passed += u32::from(whole.1);
     }
     assert!((3..24).contains(&passed), "{passed} of 24 passed");
+}
+
+/// Votes, transfers, proposals and delegations of different accounts leave one state in any order.
+#[test]
+fn the_order_of_independent_votes_does_not_show() {
+    let mut world = crate::votes::serving(World::new(12, parameters()));
+    // Holdings with a history, from before and from during an earlier proposal.
+    let first = world.propose(0, RUN, change(Parameter::Reserve, 0, 5));
+    for from in 0..4 {
+        assert!(world.give(from, 4 + from, 1_000).ok());
+    }
+    world.until_open(&first);
+    let mut txs = vec![
+        world.tx(0, vote(first, Choice::Yes)),
+        world.tx(1, vote(first, Choice::No)),
+        world.tx(2, TransferShares { run: RUN, to: public(9), amount: 77 }),
+        world.tx(3, TransferShares { run: RUN, to: public(9), amount: 78 }),
+        world.tx(4, motion(RUN, change(Parameter::LockFee, 1, 2))),
+        world.tx(5, motion(RUN, change(Parameter::LockFee, 1, 3))),
+        world.tx(6, TransferShares { run: RUN, to: public(10), amount: 7 }),
+        world.tx(7, Delegate { run: RUN, to: Some(public(1)) }),
+        world.tx(8, bond(&world, 8, 608, 1_000_000)),
+        world.tx(9, bond(&world, 9, 609, 2_000_000)),
+    ];
+    let mut random = Prf::new(RANDOM, b"order");
+    let mut roots = BTreeSet::new();
+    for _ in 0..40 {
+        let mut world = world.clone();
+        let outcome = world.block(&txs);
+        assert!(outcome.receipts.iter().all(tessera_ledger::Receipt::ok), "{:?}", outcome.receipts);
+        // Nor in what later changes keep of it.
+        for from in [0, 1, 6] {
+            world.run(from, TransferShares { run: RUN, to: public(11), amount: 1 });
+        }
+        world.blocks(20);
+        roots.insert(world.state.root());
+        txs = random.permutation(txs.len()).iter().map(|i| txs[*i as usize].clone()).collect();
+    }
+    assert_eq!(roots.len(), 1);
 }

@@ -82,7 +82,7 @@ fn deposits_burn_above_four_fifths_of_no() {
 fn the_largest_numbers_do_not_overflow() {
     let (mut proposal, mut tally) = case(Class::C, u128::MAX, 0, 0, 0);
     (proposal.total, proposal.work) = (u128::MAX, Wide(U256::from(1) << 220));
-    tally.work_yes = proposal.work.clone();
+    tally.work_yes = proposal.work;
     assert!(passes(&proposal, &tally) && is_certain(&proposal, &tally));
     (tally.no, tally.yes) = (u128::MAX, 0);
     assert!(!passes(&proposal, &tally) && burns_deposit(&tally));
