@@ -29,6 +29,10 @@ deny:
 seeds COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-sim random_kills
 
+# Slow lane: votes against whole states of the past, over COUNT random histories.
+votes COUNT="200":
+    TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-ledger every_vote_counts
+
 # Slow lane: speed and memory (machine, gemm, stage, decode, muon), against the last stored results of this machine.
 bench KIND="gemm" *ARGS:
     cargo run --quiet --release -p tessera-bench -- {{KIND}} {{ARGS}}

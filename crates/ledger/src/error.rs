@@ -100,8 +100,8 @@ pub enum TxError {
     KeySignature { key: PublicKey },
     #[error("the consensus key {key} was slashed")]
     Slashed { key: PublicKey },
-    #[error("two statements convict a validator if they are of {expected}; these are not")]
-    NotConflict { expected: &'static str },
+    #[error("{what} do not contradict each other")]
+    NotConflict { what: &'static str },
     #[error("nobody may vote {what}")]
     Forbidden { what: &'static str },
     #[error("{what} was to change from {old}, it is {now}")]

@@ -77,7 +77,7 @@ one_cell! {
     settlement(order: &Hash) -> Settlement = settlement;
     // Validators and governance.
     /// An account's bond as a validator.
-    bond(account: &PublicKey) -> Bond = bond;
+    bond(account: &PublicKey) -> Bond = validator_bond;
     /// The validators of this epoch.
     validator_set() -> ValidatorSet = validator_set;
     /// Where the schedule of issuance stands.
@@ -99,7 +99,7 @@ one_cell! {
     /// What the voters of a run share; of the network for [`Hash::ZERO`].
     assembly(run: &Hash) -> Assembly = assembly;
     /// Verified work of an account in a run; in all for [`Hash::ZERO`].
-    work(run: &Hash, account: &PublicKey) -> Work = work;
+    chamber_work(run: &Hash, account: &PublicKey) -> ChamberWork = chamber_work;
 }
 
 /// The committee of the last evaluation of `run`: the evaluation's cell, then one cell for each member.
@@ -199,7 +199,7 @@ pub fn power(
     } else {
         owner(&get, run, account).map_or(0, |owner| owner.shares)
     };
-    let done = work(&get, run, account).map_or(U256::ZERO, |work| work.amount.0);
+    let done = chamber_work(&get, run, account).map_or(U256::ZERO, |work| work.amount.0);
     let at = |subject: Hash, now: U256| {
         let entry = |key: &Key| Ok::<_, std::convert::Infallible>(read::<History>(&get, key));
         match history::just_before(entry, &subject, proposal.posted, now) {

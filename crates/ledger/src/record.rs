@@ -80,7 +80,7 @@ records! {
     // Trust.
     // Governance.
     100 => GovernanceTerms, 101 => Proposal, 102 => ProposalMotion, 103 => Tally, 104 => Ballot, 105 => VoteLock,
-    106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => Work, 110 => History,
+    106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => ChamberWork, 110 => History,
     // Extraction.
     120 => VerifiedWork, 121 => Affiliation, 122 => Coverage, 123 => Concentration, 124 => ExtractionReport,
     125 => Measurement, 126 => ExtractionParams,
@@ -90,7 +90,11 @@ records! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{action::Blend, cell::Cell};
+    use crate::{
+        action::{Blend, Change, Changes, Choice},
+        cell::Cell,
+        governance::parameter::Parameter,
+    };
     use tessera_canon::{Hash, List, PublicKey};
 
     /// Records whose size varies, at their largest; the others have one size each and are packed in every test.
@@ -186,6 +190,44 @@ mod tests {
             .into(),
             LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
             FeeShares { shares: List::new(vec![share; 5]).expect("five fit") }.into(),
+            Account {
+                key,
+                balance: 1,
+                nonce: 1,
+                signer: key,
+                next: Some(NextSigner { key, from: u64::MAX }),
+            }
+            .into(),
+            ProposalMotion {
+                proposal: hash,
+                motion: Changes {
+                    changes: List::new(vec![Change { parameter: Parameter::Theta, old: 1, new: 2 }; 5])
+                        .expect("five fit"),
+                }
+                .into(),
+            }
+            .into(),
+            Tally {
+                proposal: hash,
+                yes: 1,
+                no: 1,
+                abstain: 1,
+                work_yes: Wide::default(),
+                work_no: Wide::default(),
+                quorum_at: Some(u64::MAX),
+            }
+            .into(),
+            Ballot {
+                proposal: hash,
+                account: key,
+                by: key,
+                choice: Choice::Yes,
+                votes: 1,
+                work: Wide::default(),
+                locked: 1,
+                older: hash,
+            }
+            .into(),
         ];
         for record in largest {
             assert_eq!(Cell::pack(&record).unpack(), Some(record));

@@ -271,7 +271,7 @@ impl Swarm {
         needed
     }
     fn work(&self, index: usize) -> u128 {
-        query::work(self.get(), &self.keys[index].public()).map_or(0, |work| work.flops)
+        query::verified_work(self.get(), &self.keys[index].public()).map_or(0, |work| work.flops)
     }
     fn seats(&self) -> Vec<Seat> {
         (0..self.setting.stages).flat_map(|stage| query::seats_of_stage(self.get(), &RUN, stage)).collect()

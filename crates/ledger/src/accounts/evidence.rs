@@ -38,11 +38,11 @@ impl Statement {
     /// Why two statements do not convict; `None` if no honest validator signs both.
     pub fn excuse(&self, other: &Self) -> Option<&'static str> {
         if self.network != other.network || self.validator != other.validator {
-            Some("one validator of one network")
+            Some("statements by two validators or for two networks")
         } else if self.view != other.view || self.kind != other.kind {
-            Some("one view and one kind")
+            Some("statements of two views or kinds")
         } else if self.block == other.block {
-            Some("two blocks")
+            Some("statements about one block")
         } else {
             None
         }

@@ -79,7 +79,7 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         let count = std::mem::take(&mut bond.proposed);
         if count > 0 {
             paid.0 += pay(view, &bond.account, per_block * u128::from(count))?;
-            view.put(keys::bond(&bond.account), bond);
+            view.put(keys::validator_bond(&bond.account), bond);
         }
     }
     let total = view.get::<AuditTotal>(&keys::audit_total())?.map_or(0, |total| total.accepted);
@@ -112,4 +112,82 @@ fn pay_auditors(view: &mut View<'_>, each: u128) -> Result<u128, Stop> {
         view.list_remove(list, id);
     }
     Ok(paid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        block::BlockContext,
+        genesis::{Genesis, Parameters, SecurityTerms},
+        memory::MemState,
+        query,
+        store::{Cells, ListChanges},
+    };
+    use tessera_canon::{Blob, List, Text};
+
+    /// Run `step` on a view of `state` and keep its effects, lists included.
+    fn run(state: &mut MemState, step: impl Fn(&mut View<'_>) -> Result<(), Stop>) {
+        let context = BlockContext {
+            network: Hash::ZERO,
+            height: 4,
+            time_ms: 0,
+            beacon: Hash::ZERO,
+            proposer: PublicKey([9; 32]),
+        };
+        let (mut supplied, none) = (Cells::new(), Cells::new());
+        let mut lists = ListChanges::new();
+        for phase in 0..2 {
+            loop {
+                let mut view = View::new(&context, &supplied, &none, &lists);
+                let done = if phase == 0 { step(&mut view) } else { view.flush_lists() };
+                match done {
+                    Ok(()) => {
+                        let changes = view.effects.lists;
+                        for (key, cell) in view.effects.cells {
+                            match cell {
+                                Some(cell) => drop(state.0.insert(key, cell)),
+                                None => drop(state.0.remove(&key)),
+                            }
+                        }
+                        lists = changes.into_iter().filter_map(|(at, add)| Some((at, add?))).collect();
+                        break;
+                    }
+                    Err(Stop::Need(keys)) => supplied.extend(keys.into_iter().map(|k| (k, state.get(&k)))),
+                    Err(Stop::Refused(error)) => panic!("{error}"),
+                }
+            }
+            supplied.clear();
+        }
+    }
+
+    #[test]
+    fn auditors_share_a_fixed_budget_by_accepted_audits() {
+        let security = SecurityTerms { first: 1_000_000, ..SecurityTerms::demo() };
+        let genesis = Genesis {
+            name: Text::new("audits").unwrap_or_default(),
+            time_ms: 0,
+            validators: List::default(),
+            accounts: List::default(),
+            params: Parameters { security, ..Parameters::demo() },
+            consensus: Blob::default(),
+        };
+        let mut state = MemState::new(&genesis);
+        let (first, second) = (PublicKey([1; 32]), PublicKey([2; 32]));
+        let balance =
+            |state: &MemState, of: &PublicKey| query::account(|k| state.get(k), of).map_or(0, |a| a.balance);
+        for auditor in [first, second, first] {
+            run(&mut state, |view| audit_accepted(view, &auditor));
+        }
+        run(&mut state, |view| boundary(view, 1));
+        // A fifth of 1 000 000 in three parts of 66 666; the rest is not issued.
+        assert_eq!((balance(&state, &first), balance(&state, &second)), (133_332, 66_666));
+        let issued = query::globals(|k| state.get(k)).map(|globals| globals.issued);
+        assert_eq!(issued, Some(133_332 + 66_666 + 300_000));
+        // The schedule of the demonstration keeps nothing: no second epoch, and counters are back at zero.
+        run(&mut state, |view| audit_accepted(view, &second));
+        run(&mut state, |view| boundary(view, 2));
+        assert_eq!((balance(&state, &first), balance(&state, &second)), (133_332, 66_666));
+        assert!(state.get(&keys::audit_total()).is_none());
+    }
 }

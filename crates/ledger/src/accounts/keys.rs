@@ -34,7 +34,7 @@ pub fn security() -> Key {
     key(6, 0u8)
 }
 /// [`crate::record::Bond`].
-pub fn bond(account: &PublicKey) -> Key {
+pub fn validator_bond(account: &PublicKey) -> Key {
     key(7, *account)
 }
 /// [`crate::record::ValidatorKey`] of a consensus key.

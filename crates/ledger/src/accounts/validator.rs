@@ -40,8 +40,8 @@ fn change(
     totals.bonded = totals.bonded - old + new;
     view.put(key, totals);
     match after {
-        Some(bond) => view.put(keys::bond(account), bond),
-        None => view.delete(keys::bond(account)),
+        Some(bond) => view.put(keys::validator_bond(account), bond),
+        None => view.delete(keys::validator_bond(account)),
     }
     Ok(())
 }
@@ -49,7 +49,7 @@ fn change(
 pub(crate) fn bond(view: &mut View<'_>, sender: &PublicKey, action: &ValidatorBond) -> Result<(), Stop> {
     view.want([
         keys::security(),
-        keys::bond(sender),
+        keys::validator_bond(sender),
         keys::validator_key(&action.key),
         keys::validator_totals(),
     ])?;
@@ -61,14 +61,13 @@ pub(crate) fn bond(view: &mut View<'_>, sender: &PublicKey, action: &ValidatorBo
     if of_key.as_ref().is_some_and(|key| key.slashed) {
         return Err(TxError::Slashed { key: action.key }.into());
     }
-    let before = view.get::<Bond>(&keys::bond(sender))?;
+    let before = view.get::<Bond>(&keys::validator_bond(sender))?;
     let usual = before.as_ref().is_none_or(|bond| bond.key == action.key && !bond.is_leaving());
     if !usual || of_key.is_some_and(|key| key.account != *sender) {
         return Err(TxError::Duplicate { what: "bond of", id: action.key.to_string() }.into());
     }
     let least = terms(view)?.min_bond;
-    let amount =
-        before.as_ref().map_or(0, |bond| bond.amount).checked_add(action.amount).unwrap_or(u128::MAX);
+    let amount = before.as_ref().map_or(0, |bond| bond.amount).saturating_add(action.amount);
     if amount < least || action.amount == 0 {
         return Err(TxError::Parameter {
             what: "the bond",
@@ -92,8 +91,8 @@ pub(crate) fn bond(view: &mut View<'_>, sender: &PublicKey, action: &ValidatorBo
 }
 
 pub(crate) fn unbond(view: &mut View<'_>, sender: &PublicKey) -> Result<(), Stop> {
-    view.want([keys::security(), keys::bond(sender), keys::validator_totals()])?;
-    let before: Bond = view.must(&keys::bond(sender), "bond of", sender)?;
+    view.want([keys::security(), keys::validator_bond(sender), keys::validator_totals()])?;
+    let before: Bond = view.must(&keys::validator_bond(sender), "bond of", sender)?;
     if before.is_leaving() {
         return Err(TxError::Duplicate { what: "leave of", id: sender.to_string() }.into());
     }
@@ -114,8 +113,8 @@ pub(crate) fn report_double_sign(
     action: &ReportDoubleSign,
 ) -> Result<(), Stop> {
     let (first, second) = (&action.first, &action.second);
-    if let Some(expected) = first.excuse(second) {
-        return Err(TxError::NotConflict { expected }.into());
+    if let Some(what) = first.excuse(second) {
+        return Err(TxError::NotConflict { what }.into());
     }
     if first.network != view.context.network {
         return Err(TxError::SignedForOtherNetwork {
@@ -134,8 +133,8 @@ pub(crate) fn report_double_sign(
         return Err(TxError::Slashed { key: of_key.key }.into());
     }
     let owner = of_key.account;
-    view.want([keys::bond(&owner), keys::validator_totals()])?;
-    let bond: Bond = view.must(&keys::bond(&owner), "bond of", owner)?;
+    view.want([keys::validator_bond(&owner), keys::validator_totals()])?;
+    let bond: Bond = view.must(&keys::validator_bond(&owner), "bond of", owner)?;
     let amount = bond.amount;
     // Within an unbonding period the bond is still here, so it can always be taken.
     change(view, &owner, Some(&bond), None)?;
@@ -153,10 +152,10 @@ pub(crate) fn report_double_sign(
 pub(crate) fn count_block(view: &mut View<'_>) -> Result<(), Stop> {
     let proposer = view.context.proposer;
     let Some(of_key) = view.get::<ValidatorKey>(&keys::validator_key(&proposer))? else { return Ok(()) };
-    let Some(mut bond) = view.get::<Bond>(&keys::bond(&of_key.account))? else { return Ok(()) };
+    let Some(mut bond) = view.get::<Bond>(&keys::validator_bond(&of_key.account))? else { return Ok(()) };
     if bond.key == proposer && matches!(bond.state, BondState::Active | BondState::Leaving) {
         bond.proposed = bond.proposed.saturating_add(1);
-        view.put(keys::bond(&of_key.account), bond);
+        view.put(keys::validator_bond(&of_key.account), bond);
     }
     Ok(())
 }
@@ -167,7 +166,7 @@ pub(crate) fn bonds(view: &View<'_>) -> Result<Vec<Bond>, Stop> {
     view.want([keys::list_length(&list)])?;
     let mut ids = view.list_items(&list)?;
     ids.sort_unstable();
-    let key_of = |id: &Hash| keys::bond(&PublicKey(id.0));
+    let key_of = |id: &Hash| keys::validator_bond(&PublicKey(id.0));
     view.want(ids.iter().map(key_of))?;
     let mut bonds = Vec::with_capacity(ids.len());
     for id in &ids {
@@ -197,7 +196,7 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
             BondState::Leaving => bond.state = BondState::Left,
             BondState::Active | BondState::Left => {}
         }
-        view.put(keys::bond(&account), bond.clone());
+        view.put(keys::validator_bond(&account), bond.clone());
         if bond.state == BondState::Active {
             bonded += bond.amount;
             members.push(SetMember { account, key: bond.key, amount: bond.amount });

@@ -52,6 +52,8 @@ pub(crate) fn assembly(view: &View<'_>, run: &Hash) -> Result<Assembly, Stop> {
         run: *run,
         latest: 0,
         busy_until: 0,
+        earlier: 0,
+        busy_before: 0,
         no_pause_before: 0,
         work: Wide::default(),
         plan: Hash::ZERO,
@@ -73,8 +75,15 @@ pub(crate) fn before_change(
             return Ok(());
         }
         let assembly = assembly(view, run)?;
+        // Proposals of this very block need the new entry only. They must not be seen here, or the order of
+        // independent transactions in the block would show in what is kept.
+        let (latest, busy_until) = if assembly.latest == height {
+            (assembly.earlier, assembly.busy_before)
+        } else {
+            (assembly.latest, assembly.busy_until)
+        };
         older = last.older;
-        if assembly.busy_until < height {
+        if busy_until < height {
             for _ in 0..SWEEP {
                 if older == 0 {
                     break;
@@ -83,7 +92,7 @@ pub(crate) fn before_change(
                 older = view.get::<History>(&key)?.map_or(0, |entry| entry.older);
                 view.delete(key);
             }
-        } else if assembly.latest > older {
+        } else if latest > older {
             older = last.until;
             view.put(keys::history_until(&subject, last.until), last);
         }
@@ -92,12 +101,16 @@ pub(crate) fn before_change(
     Ok(())
 }
 
-/// Note that an owner's shares are about to change.
-pub(crate) fn shares_change(view: &mut View<'_>, owner: &Owner) -> Result<(), Stop> {
-    let subject = shares_of(&owner.run, &owner.account);
-    before_change(view, &owner.run, subject, U256::from(owner.shares))
+/// Shares with which an owner would vote now. Shares that it lets somebody else hold, but votes with, count here.
+pub(crate) fn voting_shares(_view: &View<'_>, owner: &Owner) -> Result<u128, Stop> {
+    Ok(owner.shares)
 }
-/// Note that a run's active shares are about to change.
+/// Note that an owner's shares are about to change. Must precede every change of [`Owner::shares`].
+pub(crate) fn shares_change(view: &mut View<'_>, owner: &Owner) -> Result<(), Stop> {
+    let (subject, now) = (shares_of(&owner.run, &owner.account), voting_shares(view, owner)?);
+    before_change(view, &owner.run, subject, U256::from(now))
+}
+/// Note that a run's active shares are about to change. Must precede every change of [`Credits::active`].
 pub(crate) fn active_change(view: &mut View<'_>, credits: &Credits) -> Result<(), Stop> {
     before_change(view, &credits.run, all_shares(&credits.run), U256::from(credits.active))
 }

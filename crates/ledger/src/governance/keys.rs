@@ -42,8 +42,8 @@ pub fn proposer(account: &PublicKey) -> Key {
 pub fn assembly(run: &Hash) -> Key {
     key(108, *run)
 }
-/// [`crate::record::Work`].
-pub fn work(run: &Hash, account: &PublicKey) -> Key {
+/// [`crate::record::ChamberWork`].
+pub fn chamber_work(run: &Hash, account: &PublicKey) -> Key {
     key(109, (*run, *account))
 }
 /// The newest [`crate::record::History`] of a subject.

@@ -100,10 +100,11 @@ fn bound(parameter: Parameter, got: u128, least: u128, most: u128) -> Result<(),
     })
 }
 /// `value` as the parameter's own integer.
-fn fit<T: TryFrom<u128>>(parameter: Parameter, value: u128, most: T) -> Result<T, TxError>
-where
-    T: Into<u128> + Copy,
-{
+fn fit<T: TryFrom<u128> + Into<u128> + Copy>(
+    parameter: Parameter,
+    value: u128,
+    most: T,
+) -> Result<T, TxError> {
     bound(parameter, value, 0, most.into())?;
     Ok(T::try_from(value).unwrap_or(most))
 }

@@ -58,6 +58,13 @@ pub(crate) fn propose(
     if action.deposit < terms.deposit {
         return Err(parameter("the deposit", format!("at least {}", terms.deposit), action.deposit));
     }
+    // A proposal that waits is looked at in every epoch: not for ever.
+    let year = terms.year_epochs.saturating_mul(view.params()?.epoch_blocks.max(1));
+    let latest = height.saturating_add(year);
+    if action.not_before > latest {
+        let what = "the height before which it is not executed";
+        return Err(parameter(what, format!("at most {latest}"), action.not_before));
+    }
     let (total, work) = totals(view, &run)?;
     if total == 0 {
         return Err(TxError::Shares { needed: 1, got: 0 }.into());
@@ -69,6 +76,9 @@ pub(crate) fn propose(
     let opens = height.saturating_add(delay.max(1));
     let ends = opens.saturating_add(terms.voting_period.max(1) - 1);
     let mut assembly = history::assembly(view, &run)?;
+    if assembly.latest != height {
+        (assembly.earlier, assembly.busy_before) = (assembly.latest, assembly.busy_until);
+    }
     assembly.latest = height;
     assembly.busy_until = assembly.busy_until.max(ends.saturating_add(terms.late_extension));
     view.put(keys::assembly(&run), assembly);
@@ -210,14 +220,19 @@ pub(crate) fn execute(view: &mut View<'_>, action: &Execute) -> Result<(), Stop>
     .into())
 }
 
-/// Step 9 of an epoch boundary: every proposal whose time has come, in the order of their ids.
+/// Step 9 of an epoch boundary: every proposal whose time has come, the oldest first.
 pub(crate) fn boundary(view: &mut View<'_>) -> Result<(), Stop> {
     let list = keys::list_of_pending_proposals();
     view.want([keys::list_length(&list)])?;
-    let mut ids = view.list_items(&list)?;
-    ids.sort_unstable();
+    let ids = view.list_items(&list)?;
     view.want(ids.iter().flat_map(|id| [keys::proposal(id), keys::tally(id), keys::motion(id)]))?;
+    let mut order = Vec::with_capacity(ids.len());
     for id in ids {
+        let posted = view.get::<Proposal>(&keys::proposal(&id))?.map_or(0, |proposal| proposal.posted);
+        order.push((posted, id));
+    }
+    order.sort_unstable();
+    for (_, id) in order {
         advance(view, &id)?;
     }
     Ok(())

@@ -100,6 +100,9 @@ record! {
         pub latest: u64,
         /// Last height at which a proposal may take votes.
         pub busy_until: u64,
+        /// Both as they were before block `latest`.
+        pub earlier: u64,
+        pub busy_before: u64,
         /// Height before which training cannot be paused again.
         pub no_pause_before: u64,
         /// Verified work of all accounts, grown; see [`crate::governance::work`].
@@ -110,7 +113,7 @@ record! {
 }
 record! {
     /// Verified work of an account in a run (or in all), grown; see [`crate::governance::work`].
-    pub struct Work { pub run: Hash, pub account: PublicKey, pub amount: Wide }
+    pub struct ChamberWork { pub run: Hash, pub account: PublicKey, pub amount: Wide }
 }
 record! {
     /// An amount as it was just before block `until` and back to the end of block `older`.

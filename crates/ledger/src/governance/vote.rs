@@ -13,7 +13,7 @@ use crate::{
         history, lock, tally, terms,
     },
     keys,
-    record::{Ballot, Bond, Delegation, Owner, Proposal, ProposalState, Tally, Wide, Work},
+    record::{Ballot, Bond, ChamberWork, Delegation, Owner, Proposal, ProposalState, Tally, Wide},
     store::{Stop, View},
 };
 use ruint::aliases::U256;
@@ -22,9 +22,12 @@ use tessera_canon::{Hash, PublicKey};
 /// Active shares that vote for `account` now; bonded U where `run` is [`Hash::ZERO`].
 pub(crate) fn holding(view: &View<'_>, run: &Hash, account: &PublicKey) -> Result<u128, Stop> {
     if *run == Hash::ZERO {
-        return Ok(view.get::<Bond>(&keys::bond(account))?.map_or(0, |bond| bond.power()));
+        return Ok(view.get::<Bond>(&keys::validator_bond(account))?.map_or(0, |bond| bond.power()));
     }
-    Ok(view.get::<Owner>(&keys::owner(run, account))?.map_or(0, |owner| owner.shares))
+    match view.get::<Owner>(&keys::owner(run, account))? {
+        Some(owner) => history::voting_shares(view, &owner),
+        None => Ok(0),
+    }
 }
 
 /// Votes and work of `account` at the snapshot of a proposal posted in block `posted`.
@@ -38,12 +41,13 @@ pub(crate) fn power(
     view.want([
         keys::history(&shares),
         keys::history(&work),
-        keys::work(run, account),
-        if *run == Hash::ZERO { keys::bond(account) } else { keys::owner(run, account) },
+        keys::chamber_work(run, account),
+        if *run == Hash::ZERO { keys::validator_bond(account) } else { keys::owner(run, account) },
     ])?;
     let now = U256::from(holding(view, run, account)?);
     let votes = history::power(view, &shares, posted, now)?;
-    let now = view.get::<Work>(&keys::work(run, account))?.map_or(U256::ZERO, |work| work.amount.0);
+    let now =
+        view.get::<ChamberWork>(&keys::chamber_work(run, account))?.map_or(U256::ZERO, |work| work.amount.0);
     let work = history::power(view, &work, posted, now)?;
     // Amounts of shares and of U are `u128`.
     Ok((votes.saturating_to(), Wide(work)))

@@ -16,7 +16,7 @@
 use crate::{
     governance::{history, terms},
     keys,
-    record::{Wide, Work},
+    record::{ChamberWork, Wide},
     store::{Stop, View},
 };
 use ruint::aliases::U256;
@@ -41,8 +41,8 @@ pub(crate) fn keys_of(run: &Hash, account: &PublicKey) -> [Hash; 5] {
     let network = Hash::ZERO;
     [
         keys::history(&history::shares_of(run, account)),
-        keys::work(run, account),
-        keys::work(&network, account),
+        keys::chamber_work(run, account),
+        keys::chamber_work(&network, account),
         keys::history(&history::work_of(run, account)),
         keys::history(&history::work_of(&network, account)),
     ]
@@ -53,9 +53,9 @@ pub(crate) fn credit(view: &mut View<'_>, run: &Hash, account: &PublicKey, amoun
     let epoch = view.context.height / view.params()?.epoch_blocks.max(1);
     let grown = U256::from(amount) * growth(epoch, terms::of(view)?.year_epochs);
     for scope in [*run, Hash::ZERO] {
-        let key = keys::work(&scope, account);
-        let mut work: Work =
-            view.get(&key)?.unwrap_or(Work { run: scope, account: *account, amount: Wide::default() });
+        let key = keys::chamber_work(&scope, account);
+        let mut work: ChamberWork =
+            view.get(&key)?.unwrap_or(ChamberWork { run: scope, account: *account, amount: Wide::default() });
         history::before_change(view, &scope, history::work_of(&scope, account), work.amount.0)?;
         work.amount = Wide(work.amount.0 + grown);
         view.put(key, work);

@@ -66,11 +66,12 @@ struct Scan {
 
 /// Check `state`; the first violation found is returned.
 pub fn check(state: &MemState) -> Result<(), Violation> {
-    let mut scan = Scan::default();
+    let (mut scan, mut votes) = (Scan::default(), governance::Scan::default());
     for (key, cell) in &state.0 {
         let record = cell.unpack();
         hold("CELL", record.is_some(), || format!("cell {key} does not decode"))?;
         if let Some(record) = record {
+            votes.take(&record);
             scan.take(state, record)?;
         }
     }
@@ -81,8 +82,7 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     for (id, credits) in &scan.credits {
         scan.run(id, credits)?;
     }
-    governance::check(state)?;
-    Ok(())
+    votes.check(state)
 }
 
 impl Scan {

@@ -51,7 +51,7 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
     let window_key = keys::window(&id, report.window);
     let stage_key = keys::stage(&id, report.stage);
     view.want(
-        [window_key, stage_key, keys::credits(&id), keys::member(&id, sender)]
+        [window_key, stage_key, keys::credits(&id), keys::member(&id, sender), keys::run_policy(&id)]
             .into_iter()
             .chain(report.entries.iter().map(|e| keys::member(&id, &e.account)))
             .chain(report.entries.iter().map(|e| keys::owner(&id, &e.account))),
@@ -66,6 +66,7 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
         loss: None,
         closed: false,
         median: 0,
+        horizon: policy::of(view, &id)?.pending_windows,
     });
     if window.reported >> report.stage & 1 == 1 {
         return Err(TxError::Duplicate { what: "report of stage", id: report.stage.to_string() }.into());
@@ -282,11 +283,12 @@ pub(crate) fn close_early(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) 
 
 /// At an epoch boundary: claims past their horizon become active; those of an aborted run become void.
 pub(crate) fn mature(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) -> Result<(), Stop> {
-    let horizon = u64::from(policy::of(view, &run.run)?.pending_windows);
     let aborted = run.state == RunState::Aborted;
     // The window in progress may hold claims too; an aborted run takes no more.
     let end = if aborted { run.window.saturating_add(1) } else { run.window };
     while run.matured < end {
+        let horizon = view.get::<Window>(&keys::window(&run.run, run.matured))?.map_or(0, |w| w.horizon);
+        let horizon = u64::from(horizon);
         let elapsed = u64::from(run.window) + u64::from(run.serving_epochs);
         if !aborted && elapsed < u64::from(run.matured) + 1 + horizon {
             break;

@@ -1,5 +1,6 @@
 //! Run long random histories of every action, valid and not, and check what must hold for all of them.
 
+mod governance;
 mod runs;
 #[path = "../world/mod.rs"]
 mod world;
@@ -202,6 +203,9 @@ impl History {
             return runs::action(self);
         }
         let who = self.account();
+        if self.chance(15) {
+            return self.govern();
+        }
         Some(match self.below(40) {
             0..2 => {
                 let amount = if self.chance(10) { RICH * 100 } else { self.below(1000).into() };
@@ -293,13 +297,14 @@ fn long_history(seed: u64, total: usize) -> (Hash, BTreeMap<&'static str, [usize
             kinds.entry(tx.body.action.kind()).or_default()[usize::from(!receipt.ok())] += 1;
         }
         if outcome.receipts.iter().all(|receipt| !receipt.ok()) {
-            let mut idle = before;
+            let mut idle = before.clone();
             let idle = idle.run_block(history.world.context(), &[]);
             let fees = fee_keys(&txs);
             let left: Vec<_> = outcome.writes.iter().filter(|(key, _)| !fees.contains(key)).collect();
             let idle: Vec<_> = idle.writes.iter().filter(|(key, _)| !fees.contains(key)).collect();
             assert_eq!(left, idle, "a refused transaction changed more than its fee and nonce");
         }
+        governance::check(&before, &history.world, &outcome);
         for event in &outcome.events {
             match event {
                 Event::NoteCreated(event) => assert!(created.insert(event.note), "created twice"),
