@@ -94,6 +94,30 @@ pub enum TxError {
     Early { what: &'static str, after: u64, now: u64 },
     #[error("{what} went past the largest number the ledger keeps")]
     Overflow { what: &'static str },
+
+    // Trust.
+    #[error("{account} is barred from the run until window {until}, this is {now}")]
+    Barred { account: PublicKey, until: u64, now: u64 },
+    #[error("the claim must be {expected} for this, it is {got}")]
+    ClaimState { expected: &'static str, got: &'static str },
+    #[error("{needed} shares are to be moved, the transfer lock leaves {movable}")]
+    SharesLocked { needed: u128, movable: u128 },
+    #[error("the dispute waits for {expected}, this is {got}")]
+    Turn { expected: &'static str, got: &'static str },
+    #[error("this network has no referee for accusations of kind {kind}, so none is taken")]
+    NoReferee { kind: String },
+    #[error("the referee cannot judge this step: {reason}")]
+    Referee { reason: String },
+    #[error("the evidence does not count: {detail}")]
+    Evidence { detail: &'static str },
+    #[error("level {level} of the dispute: {detail}")]
+    Child { level: u8, detail: &'static str },
+    #[error("{what} is not the one that was committed to")]
+    Reveal { what: &'static str },
+    #[error(
+        "audits that find {audit_rate}/10000, {windows} pending windows and a bond of {bond} claims do not deter fakes"
+    )]
+    Deterrence { audit_rate: u16, windows: u32, bond: u16 },
 }
 
 impl TxError {
@@ -124,6 +148,8 @@ impl TxError {
                 | Self::NothingDue
                 | Self::NoHome
                 | Self::Early { .. }
+                | Self::Barred { .. }
+                | Self::SharesLocked { .. }
         )
     }
 }

@@ -7,7 +7,7 @@ use tessera_canon::{Domain, Hash, MerkleTree, choice, digest, merkle_root};
 
 pub use crate::{
     accounts::event::*, credits::event::*, machine::event::*, market::event::*, ownership::event::*,
-    runs::event::*,
+    runs::event::*, trust::event::*,
 };
 
 const EVENT: Domain = Domain::new("tessera/ledger/event/v1");
@@ -48,6 +48,14 @@ choice! {
         81 => OfferCancelled(OfferCancelled),
         82 => Sold(Sold),
         // Trust.
+        110 => DisputeOpened(DisputeOpened),
+        111 => DisputeMoved(DisputeMoved),
+        112 => DisputeClosed(DisputeClosed),
+        113 => Slashed(Slashed),
+        114 => PanelDrawn(PanelDrawn),
+        115 => AuditRevealed(AuditRevealed),
+        116 => CanaryOpened(CanaryOpened),
+        117 => FalseAudit(FalseAudit),
         // Governance.
         // Extraction.
     }

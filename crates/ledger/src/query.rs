@@ -63,6 +63,23 @@ one_cell! {
     escrow(order: &Hash) -> Escrow = escrow;
     /// The posted settlement of a lock.
     settlement(order: &Hash) -> Settlement = settlement;
+    // Trust.
+    /// What a run's verdicts say of an account.
+    conduct(run: &Hash, account: &PublicKey) -> Conduct = conduct;
+    /// The bond of an account in a run.
+    trainer_bond(run: &Hash, account: &PublicKey) -> TrainerBond = bond;
+    /// An open dispute; its id is the key of the claim.
+    dispute(id: &Hash) -> Dispute = dispute;
+    /// A panel of auditors.
+    panel(id: &Hash) -> Panel = panel;
+    /// An auditor's word.
+    audit_vote(panel: &Hash, auditor: &PublicKey) -> AuditVote = audit_vote;
+    /// What audits of a run found.
+    audit_stats(run: &Hash) -> AuditStats = audit_stats;
+    /// A sealed canary.
+    canary(run: &Hash, window: u32, account: &PublicKey) -> Canary = canary;
+    /// What the transfer lock holds of an owner's shares; see also [`movable_shares`].
+    vesting(run: &Hash, account: &PublicKey) -> Vesting = vesting;
 }
 
 /// The items of a list of [`keys`] (see `keys::list_of_*`): one cell for the length and one for each item.
@@ -130,4 +147,28 @@ pub fn due_credits(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, account: &Pub
     let (Some(mut owner), Some(credits)) = (owner(&get, run, account), credits(&get, run)) else { return 0 };
     crate::accumulator::touch(&mut owner, &credits);
     owner.due
+}
+/// Active shares that `account` could transfer in `epoch`, votes aside: its owner and vesting cells, and the run's.
+pub fn movable_shares(
+    get: impl Fn(&Key) -> Option<Cell>,
+    run: &Hash,
+    account: &PublicKey,
+    epoch: u32,
+) -> u128 {
+    let held = owner(&get, run, account).map_or(0, |owner| owner.shares);
+    let Some(vesting) = vesting(&get, run, account) else { return held };
+    let policy: Option<RunPolicy> = read(&get, &keys::run_policy(run));
+    let trust: Option<TrustParams> = read(&get, &keys::trust_params());
+    let since: Option<Unlocking> = read(&get, &keys::unlocking(run));
+    let lock = crate::ownership::vesting::Lock {
+        span: policy.map_or(0, |record| record.policy.transfer_lock),
+        serving: trust.unwrap_or_default().serving_lock,
+        since: since.map(|unlocking| unlocking.since),
+        now: epoch,
+    };
+    held.saturating_sub(vesting.locked(&lock))
+}
+/// The open disputes.
+pub fn disputes(get: impl Fn(&Key) -> Option<Cell>) -> Vec<Dispute> {
+    list(&get, &keys::list_of_disputes()).iter().filter_map(|id| dispute(&get, id)).collect()
 }

@@ -5,6 +5,7 @@ use crate::{
     keys,
     record::{Account, Endpoint, Globals, Record, Validator},
     runs::policy::{Bounds, Policy},
+    trust::TrustParams,
 };
 use std::collections::BTreeMap;
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, Text, digest, record};
@@ -76,6 +77,7 @@ record! {
         /// Bounds of every policy.
         pub bounds: Bounds,
         // Trust.
+        pub trust: TrustParams,
         // Credits.
         // Market.
         // Governance.
@@ -90,6 +92,7 @@ impl Default for Parameters {
             policy: Policy::default(),
             bounds: Bounds::default(),
             // Trust.
+            trust: TrustParams::default(),
             // Credits.
             // Market.
             // Governance.
@@ -111,6 +114,7 @@ impl Parameters {
             policy: Policy { pending_windows: 1, transfer_lock: 8, ..Policy::default() },
             bounds: Bounds { pending_windows_from: 1, deterrence: false, ..Bounds::default() },
             // Trust.
+            trust: TrustParams::demo(),
             // Credits.
             // Market.
             // Governance.
@@ -128,6 +132,7 @@ impl Parameters {
                 ),
             ),
             // Trust.
+            (keys::trust_params(), Cell::pack(&self.trust.clone().into())),
             // Credits.
             // Market.
             // Governance.

@@ -1,5 +1,7 @@
 //! Check a whole state against the ledger's invariants (ownership specification 9.5), by scanning every cell.
 
+mod trust;
+
 use crate::{
     keys,
     memory::MemState,
@@ -53,6 +55,9 @@ struct Scan {
     slots: u64,
     lengths: u64,
     positions: u64,
+    // Trust.
+    disputes: Vec<Dispute>,
+    policies: Vec<RunPolicy>,
 }
 
 /// Check `state`; the first violation found is returned.
@@ -68,6 +73,7 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     scan.money()?;
     scan.notes()?;
     scan.lists()?;
+    trust::check(state, &scan)?;
     for (id, credits) in &scan.credits {
         scan.run(id, credits)?;
     }
@@ -92,10 +98,17 @@ impl Scan {
             Record::Designer(designer) => drop(self.designers.insert((designer.run, designer.account))),
             Record::Window(window) => drop(self.of(window.run).windows.insert(window.window, window)),
             Record::Claim(claim) => {
+                let condemned = trust::condemned(state, &claim);
                 let sums = self.of(claim.run);
                 match claim.state {
-                    ClaimState::Pending => sums.claims_pending += claim.shares,
-                    ClaimState::Active => sums.claims_active += claim.shares,
+                    ClaimState::Pending | ClaimState::Disputed if condemned => {
+                        sums.claims_void += claim.shares
+                    }
+                    ClaimState::Pending | ClaimState::Disputed => sums.claims_pending += claim.shares,
+                    ClaimState::Active => {
+                        sums.claims_active += claim.shares - claim.voided;
+                        sums.claims_void += claim.voided;
+                    }
                     ClaimState::Void => sums.claims_void += claim.shares,
                 }
                 sums.claims.push(claim);
@@ -138,6 +151,14 @@ impl Scan {
                 hold("LIST", at == Some(slot.at), || format!("{slot:?} has position {at:?}"))?;
             }
             Record::ListPosition(_) => self.positions += 1,
+            // Trust.
+            Record::TrainerBond(bond) => self.money += bond.held,
+            Record::Canary(canary) => self.money += canary.deposit,
+            Record::Dispute(dispute) => {
+                self.money += dispute.bond + dispute.counter;
+                self.disputes.push(dispute);
+            }
+            Record::RunPolicy(policy) => self.policies.push(policy),
             _ => {}
         }
         Ok(())

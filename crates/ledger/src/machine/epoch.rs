@@ -1,4 +1,4 @@
-//! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws.
+//! Do the work of a block's start: epoch boundaries in their fixed order, then draws of seats and auditors.
 //!
 //! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
 //! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
@@ -9,9 +9,11 @@ use crate::{
     accumulator,
     event::{CreditsDistributed, SupplyChanged},
     keys,
+    ownership::vesting,
     record::{Credits, Run, RunState, RunTerms},
     run, seat, session,
     store::{Stop, View},
+    trust::{dispute, panel},
     window,
 };
 use tessera_canon::Hash;
@@ -23,7 +25,8 @@ pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
     if height > 0 && height.is_multiple_of(epoch_blocks) {
         boundary(view, height / epoch_blocks)?;
     }
-    seat::draw(view)
+    seat::draw(view)?;
+    panel::draw(view)
 }
 
 /// Open `epoch`.
@@ -34,8 +37,10 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
     // 3 auctions.
+    // 4 claims mature, after disputes whose time is over.
+    dispute::sweep(view)?;
     for run in &runs {
-        // 4 claims mature.
+        vesting::note_serving(view, run)?;
         progress(view, run)?;
     }
     for run in &runs {

@@ -6,3 +6,4 @@ pub mod event;
 pub mod keys;
 pub mod record;
 pub(crate) mod shares;
+pub mod vesting;

@@ -15,6 +15,7 @@ use crate::{
     record::{Designer, Endpoint, Member, MemberState, Run, RunState, RunTerms, Seat, SeatState, Stage},
     run,
     store::{Stop, View},
+    trust,
 };
 use std::net::SocketAddr;
 use tessera_canon::{Domain, Hash, PublicKey, digest};
@@ -49,6 +50,7 @@ pub(crate) fn join(view: &mut View<'_>, sender: &PublicKey, action: &JoinRun) ->
     if run.state == RunState::Aborted {
         return Err(run::wrong_state(&run, "exclusive, open or serving"));
     }
+    trust::slashing::refuse_barred(view, &run, sender)?;
     if run.state == RunState::Exclusive
         && view.get::<Designer>(&keys::designer(&action.run, sender))?.is_none()
     {
@@ -220,4 +222,25 @@ pub(crate) fn held_seats(view: &View<'_>, stage: &Stage) -> Result<Vec<Seat>, St
 /// Whether `run` takes work reports.
 pub(crate) fn in_training(run: &Run) -> bool {
     matches!(run.state, RunState::Exclusive | RunState::Open)
+}
+
+/// Free the seat of an account that a verdict barred; it keeps its stage.
+pub(crate) fn vacate(view: &mut View<'_>, run: &Hash, account: &PublicKey) -> Result<(), Stop> {
+    let Some(mut seat) = held_by(view, run, account)? else { return Ok(()) };
+    let key = keys::member(run, account);
+    let stage_key = keys::stage(run, seat.stage);
+    view.want([stage_key])?;
+    if let Some(mut member) = view.get::<Member>(&key)? {
+        member.state = MemberState::Lapsed;
+        member.seat = None;
+        emit_change(view, &member);
+        view.put(key, member);
+    }
+    if let Some(mut stage) = view.get::<Stage>(&stage_key)? {
+        stage.held &= !(1 << seat.seat);
+        view.put(stage_key, stage);
+    }
+    seat.state = SeatState::Lapsed;
+    view.put(keys::seat(run, seat.stage, seat.seat), seat);
+    Ok(())
 }
