@@ -7,8 +7,8 @@
 //! claim is caught while pending, `A` the windows that claims are pending, `B` the bond. Re-entry is free, so the
 //! binding case is faking everything.
 //!
-//! The power is a 128-bit fraction, rounded up at every multiplication: against the protocol, by less than 2^-110
-//! for the longest `A`. The formula takes the first catch to cost everything pending and the bond. The ladder of
+//! The power is a fraction of 10^38, exact while `A` is at most 8 and else rounded up at every multiplication:
+//! against the protocol, by less than 10^-33 for the longest `A`. The formula takes the first catch to cost everything pending and the bond. The ladder of
 //! [`super::slashing`] forgives one mismatch, so a cheat who is caught once goes on; [`after_second`] is the
 //! condition under which faking everything does not pay even so.
 
@@ -17,12 +17,12 @@ use ruint::aliases::U256;
 /// One, in the unit of `v`, `q` and `B` here.
 pub const ONE: u32 = 10_000;
 /// The fraction's one.
-const FULL: u128 = 1 << 127;
+const FULL: u128 = 10u128.pow(38);
 
 /// `a * b` of fractions of [`FULL`], rounded up.
 fn times(a: u128, b: u128) -> u128 {
     let product = U256::from(a) * U256::from(b) + U256::from(FULL - 1);
-    let rounded: U256 = product >> 127;
+    let rounded: U256 = product / U256::from(FULL);
     let limbs = rounded.into_limbs();
     u128::from(limbs[0]) | (u128::from(limbs[1]) << 64)
 }
