@@ -7,7 +7,7 @@ use std::{path::PathBuf, str::FromStr};
 use tessera_canon::{Hash, List, PublicKey, Text};
 use tessera_ledger::{
     Action,
-    action::{ChunkPrice, CreateRun, LossProportional, RiskRule},
+    action::{ChunkPrice, CreateRun, LossProportional, LossSource, RiskRule},
     query,
     record::SeatState,
 };
@@ -229,6 +229,11 @@ async fn publish_run(publish: Publish, output: Output) -> Result<()> {
         supply: publish.supply,
         supply_epochs: publish.supply_epochs,
         policy: None,
+        wu_flops: spec.wu_flops,
+        loss_source: LossSource::LastStage,
+        open_stages: 0,
+        bootstrap_windows: 0,
+        fork_part: 3000,
     };
     let receipt = ledger.submit(&key, Action::CreateRun(action)).await?;
     let object = json!({

@@ -4,8 +4,8 @@
 use tessera_canon::choice;
 
 pub use crate::{
-    accounts::action::*, credits::action::*, market::action::*, ownership::action::*, runs::action::*,
-    trust::action::*,
+    accounts::action::*, credits::action::*, extraction::action::*, market::action::*, ownership::action::*,
+    runs::action::*, trust::action::*,
 };
 
 choice! {
@@ -16,9 +16,15 @@ choice! {
         // Runs.
         9 => CreateRun(CreateRun),
         10 => JoinRun(JoinRun),
+        11 => LeaveRun(LeaveRun),
+        12 => EvalCommit(EvalCommit),
+        13 => EvalReveal(EvalReveal),
         14 => ReportWindow(ReportWindow),
+        20 => AbortRun(AbortRun),
+        21 => ForkRun(ForkRun),
         60 => UpdateEndpoint(UpdateEndpoint),
         61 => LapseSeat(LapseSeat),
+        122 => WithdrawBond(WithdrawBond),
         // Trust.
         15 => OpenDispute(OpenDispute),
         16 => DisputeStep(DisputeStep),
@@ -43,5 +49,7 @@ choice! {
         65 => CancelOffer(CancelOffer),
         // Governance.
         // Extraction.
+        120 => DeclareOperator(DeclareOperator),
+        121 => PostMeasurement(PostMeasurement),
     }
 }

@@ -112,12 +112,38 @@ pub enum TxError {
     Evidence { detail: &'static str },
     #[error("level {level} of the dispute: {detail}")]
     Child { level: u8, detail: &'static str },
-    #[error("{what} is not the one that was committed to")]
-    Reveal { what: &'static str },
     #[error(
         "audits that find {audit_rate}/10000, {windows} pending windows and a bond of {bond} claims do not deter fakes"
     )]
     Deterrence { audit_rate: u16, windows: u32, bond: u16 },
+
+    // Runs.
+    #[error("the evaluation of window {window} is not over; its phase ends at height {until} at the latest")]
+    Evaluating { window: u32, until: u64 },
+    #[error("the evaluation must be {expected}, it is {got}")]
+    Phase { expected: &'static str, got: &'static str },
+    #[error("the reveal hashes to {got}, the commitment is {expected:?}")]
+    Reveal { expected: Option<Hash>, got: Hash },
+    #[error(
+        "the bond is held until {until} windows and epochs have passed, {now} have; {pending} shares are pending"
+    )]
+    BondLocked { until: u64, now: u64, pending: u128 },
+    #[error("the bond stays while the account is {got} in this run; leave it first")]
+    BondInUse { got: &'static str },
+    #[error("the designers did {got} work units of the {f_min} needed, so the run opens")]
+    DesignersDidEnough { f_min: u64, got: u64 },
+    #[error("a report without a fee counts only if it takes effect: {reason}")]
+    Waived { reason: String },
+
+    // Extraction.
+    #[error("a seating takes {needed} operations of verified work, this account has {got} that count")]
+    Admission { needed: u128, got: u128 },
+    #[error("{operator} did not sign that {account} is an identity of its own")]
+    Affiliation { account: PublicKey, operator: PublicKey },
+    #[error(
+        "all {slots} measurements that count assume mu of at least {mu} / 10 000; post a worse one or wait"
+    )]
+    Measurements { slots: u32, mu: u16 },
 }
 
 impl TxError {
@@ -131,6 +157,7 @@ impl TxError {
                 | Self::TooBig { .. }
                 | Self::FeeTooSmall { .. }
                 | Self::FeeFunds { .. }
+                | Self::Waived { .. }
         )
     }
     /// Whether the same action may succeed later without being changed.
@@ -150,6 +177,11 @@ impl TxError {
                 | Self::Early { .. }
                 | Self::Barred { .. }
                 | Self::SharesLocked { .. }
+                | Self::Evaluating { .. }
+                | Self::Phase { .. }
+                | Self::BondLocked { .. }
+                | Self::Admission { .. }
+                | Self::Waived { .. }
         )
     }
 }

@@ -3,11 +3,12 @@
 //! Numbers are ranges by room: machine 1, accounts 2, runs 10, ownership 30, credits 50, market 80, trust 110,
 //! governance 140, extraction 170.
 
+use crate::record::ExtractionReport;
 use tessera_canon::{Domain, Hash, MerkleTree, choice, digest, merkle_root};
 
 pub use crate::{
-    accounts::event::*, credits::event::*, machine::event::*, market::event::*, ownership::event::*,
-    runs::event::*, trust::event::*,
+    accounts::event::*, credits::event::*, extraction::event::*, machine::event::*, market::event::*,
+    ownership::event::*, runs::event::*, trust::event::*,
 };
 
 const EVENT: Domain = Domain::new("tessera/ledger/event/v1");
@@ -28,6 +29,13 @@ choice! {
         15 => WindowClosed(WindowClosed),
         16 => RunAborted(RunAborted),
         17 => BondReturned(BondReturned),
+        18 => RunPaused(RunPaused),
+        19 => TrainingResumed(TrainingResumed),
+        20 => TargetRaised(TargetRaised),
+        21 => EvaluationDrawn(EvaluationDrawn),
+        22 => EvaluationClosed(EvaluationClosed),
+        23 => MemberBond(MemberBond),
+        24 => RunForked(RunForked),
         // Shares.
         30 => Activated(Activated),
         31 => ClaimVoided(ClaimVoided),
@@ -58,6 +66,11 @@ choice! {
         117 => FalseAudit(FalseAudit),
         // Governance.
         // Extraction.
+        170 => OperatorDeclared(OperatorDeclared),
+        171 => MeasurementPosted(MeasurementPosted),
+        172 => MeasurementEnded(MeasurementEnded),
+        173 => ExtractionReported(ExtractionReport),
+        174 => ThetaRaised(ThetaRaised),
     }
 }
 

@@ -31,6 +31,7 @@ pub mod action;
 pub mod credits;
 pub mod error;
 pub mod event;
+pub mod extraction;
 pub mod invariants;
 pub mod keys;
 pub mod machine;

@@ -53,6 +53,20 @@ one_cell! {
     claim(run: &Hash, window: u32, stage: u16, index: u16) -> Claim = claim;
     /// An account's shares in a run; see also [`due_credits`].
     owner(run: &Hash, account: &PublicKey) -> Owner = owner;
+    /// The last evaluation of a run by a committee.
+    evaluation(run: &Hash) -> Evaluation = evaluation;
+    /// Where a forked run comes from.
+    lineage(child: &Hash) -> Lineage = lineage;
+    /// What a run's owners may change.
+    run_policy(run: &Hash) -> RunPolicy = run_policy;
+    /// An account's verified work over all runs.
+    work(account: &PublicKey) -> Work = work;
+    /// The declared operator of an account in a run.
+    affiliation(run: &Hash, account: &PublicKey) -> Affiliation = affiliation;
+    /// Stages that an operator ever held in a run.
+    coverage(run: &Hash, operator: &PublicKey) -> Coverage = coverage;
+    /// The last extraction report of a run.
+    extraction(run: &Hash) -> ExtractionReport = extraction_report;
     /// A note.
     note(id: &Hash) -> Note = note;
     /// An offer.
@@ -66,8 +80,6 @@ one_cell! {
     // Trust.
     /// What a run's verdicts say of an account.
     conduct(run: &Hash, account: &PublicKey) -> Conduct = conduct;
-    /// The bond of an account in a run.
-    trainer_bond(run: &Hash, account: &PublicKey) -> TrainerBond = bond;
     /// An open dispute; its id is the key of the claim.
     dispute(id: &Hash) -> Dispute = dispute;
     /// A panel of auditors.
@@ -80,6 +92,21 @@ one_cell! {
     canary(run: &Hash, window: u32, account: &PublicKey) -> Canary = canary;
     /// What the transfer lock holds of an owner's shares; see also [`movable_shares`].
     vesting(run: &Hash, account: &PublicKey) -> Vesting = vesting;
+}
+
+/// The committee of the last evaluation of `run`: the evaluation's cell, then one cell for each member.
+pub fn committee(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<EvalMember> {
+    let count = evaluation(&get, run).map_or(0, |evaluation| evaluation.members);
+    (0..count).filter_map(|index| read(&get, &keys::eval_member(run, index))).collect()
+}
+/// The measurements of `run`, also those that no longer count: one cell for each slot.
+pub fn measurements(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Measurement> {
+    let slots = 0..crate::extraction::SLOTS;
+    slots.filter_map(|slot| read(&get, &keys::measurement(run, slot))).collect()
+}
+/// Runs forked from `parent`.
+pub fn children(get: impl Fn(&Key) -> Option<Cell>, parent: &Hash) -> Vec<Hash> {
+    list(get, &keys::list_of_children(parent))
 }
 
 /// The items of a list of [`keys`] (see `keys::list_of_*`): one cell for the length and one for each item.

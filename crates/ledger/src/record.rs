@@ -12,8 +12,9 @@ use tessera_canon::{
 
 pub use crate::{
     accounts::record::*,
-    action::{ChunkPrice, FeeShare, RiskRule},
+    action::{ChunkPrice, FeeShare, LossSource, RiskRule},
     credits::record::*,
+    extraction::record::*,
     genesis::{NetworkPolicy, Params},
     machine::record::*,
     market::record::*,
@@ -67,7 +68,7 @@ records! {
     1 => Globals, 2 => Params, 3 => Account, 4 => Validator, 5 => NetworkPolicy,
     // Runs.
     10 => RunTerms, 11 => Run, 12 => Designer, 13 => Stage, 14 => Seat, 15 => Member, 16 => Window,
-    17 => StageReport, 18 => RunPolicy,
+    17 => StageReport, 18 => RunPolicy, 19 => Evaluation, 20 => EvalMember, 21 => CommitteeParams, 22 => Lineage,
     // Shares.
     30 => Credits, 31 => Claim, 32 => Owner, 33 => Vesting, 34 => Unlocking,
     // Credits.
@@ -75,10 +76,12 @@ records! {
     // Market.
     60 => Offer,
     // Trust.
-    80 => TrustParams, 81 => Conduct, 82 => TrainerBond, 83 => Dispute, 84 => DisputeLevel, 85 => DisputeProof,
+    80 => TrustParams, 81 => Conduct, 83 => Dispute, 84 => DisputeLevel, 85 => DisputeProof,
     86 => Panel, 87 => AuditVote, 88 => AuditStats, 89 => Canary,
     // Governance.
     // Extraction.
+    120 => Work, 121 => Affiliation, 122 => Coverage, 123 => Concentration, 124 => ExtractionReport,
+    125 => Measurement, 126 => ExtractionParams,
     240 => ListLength, 241 => ListSlot, 242 => ListPosition,
 }
 
@@ -117,6 +120,11 @@ mod tests {
                 supply_epochs: 1,
                 designers: 1,
                 created: 1,
+                wu_flops: 1,
+                loss_source: LossSource::Committee,
+                open_stages: 1,
+                bootstrap_windows: 1,
+                fork_part: 1,
             }
             .into(),
             Seat {
@@ -138,6 +146,40 @@ mod tests {
                 seat: Some(1),
                 endpoint,
                 asked: 1,
+                bond: 1,
+                wu: 1,
+                away: Some(1),
+                left: 1,
+                admitted: true,
+            }
+            .into(),
+            EvalMember {
+                run: hash,
+                window: 1,
+                index: 1,
+                account: key,
+                commitment: Some(hash),
+                loss: Some(1),
+            }
+            .into(),
+            ExtractionReport {
+                run: hash,
+                epoch: 1,
+                stages: 1,
+                open: 1,
+                seats: 1,
+                held: 1,
+                identities: 1,
+                f_done: 1,
+                theta: 1,
+                foreign_work: 1,
+                mu: 1,
+                kappa: 1,
+                largest: Some(key),
+                coverage: 1,
+                measured_mu: Some(1),
+                repair: Some(1),
+                warn: true,
             }
             .into(),
             LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),

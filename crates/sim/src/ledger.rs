@@ -3,7 +3,7 @@
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Text, digest};
 use tessera_ledger::{
     Action, BlockContext, Genesis, MemState, Parameters, SignedTx, Tx, TxError,
-    action::{ChunkPrice, CreateRun, JoinRun, LossProportional, RiskRule},
+    action::{ChunkPrice, CreateRun, JoinRun, LossProportional, LossSource, RiskRule},
     genesis::GenesisAccount,
     invariants, query,
     record::{MemberState, SeatState},
@@ -77,6 +77,11 @@ impl SimLedger {
             supply: 1000,
             supply_epochs: 4,
             policy: None,
+            wu_flops: spec.wu_flops,
+            loss_source: LossSource::LastStage,
+            open_stages: 0,
+            bootstrap_windows: 0,
+            fork_part: 3000,
         }
         .into()
     }

@@ -3,7 +3,7 @@
 use crate::{
     cell::{Cell, Key},
     keys,
-    record::{Account, Endpoint, Globals, Record, Validator},
+    record::{Account, CommitteeParams, Endpoint, ExtractionParams, Globals, Record, Validator},
     runs::policy::{Bounds, Policy},
     trust::TrustParams,
 };
@@ -76,12 +76,15 @@ record! {
         pub policy: Policy,
         /// Bounds of every policy.
         pub bounds: Bounds,
+        /// Evaluation committees.
+        pub committee: CommitteeParams,
         // Trust.
         pub trust: TrustParams,
         // Credits.
         // Market.
         // Governance.
         // Extraction.
+        pub extraction: ExtractionParams,
     }
 }
 impl Default for Parameters {
@@ -91,12 +94,14 @@ impl Default for Parameters {
             base: Params::default(),
             policy: Policy::default(),
             bounds: Bounds::default(),
+            committee: CommitteeParams::default(),
             // Trust.
             trust: TrustParams::default(),
             // Credits.
             // Market.
             // Governance.
             // Extraction.
+            extraction: ExtractionParams::default(),
         }
     }
 }
@@ -111,14 +116,23 @@ impl Parameters {
     pub fn demo() -> Self {
         Self {
             base: Params::demo(),
-            policy: Policy { pending_windows: 1, transfer_lock: 8, ..Policy::default() },
+            policy: Policy {
+                pending_windows: 1,
+                transfer_lock: 8,
+                // Trainers of a demonstration come with little money and no past.
+                theta: 0,
+                work_price: 0,
+                ..Policy::default()
+            },
             bounds: Bounds { pending_windows_from: 1, deterrence: false, ..Bounds::default() },
+            committee: CommitteeParams { commit_blocks: 4, reveal_blocks: 4, ..CommitteeParams::default() },
             // Trust.
             trust: TrustParams::demo(),
             // Credits.
             // Market.
             // Governance.
             // Extraction.
+            extraction: ExtractionParams { measurement_epochs: 100, ..ExtractionParams::default() },
         }
     }
     /// The cells that keep them.
@@ -131,12 +145,14 @@ impl Parameters {
                     &NetworkPolicy { policy: self.policy.clone(), bounds: self.bounds.clone() }.into(),
                 ),
             ),
+            (keys::committee_params(), Cell::pack(&self.committee.clone().into())),
             // Trust.
             (keys::trust_params(), Cell::pack(&self.trust.clone().into())),
             // Credits.
             // Market.
             // Governance.
             // Extraction.
+            (keys::extraction_params(), Cell::pack(&self.extraction.clone().into())),
         ]
     }
 }

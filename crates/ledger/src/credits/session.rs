@@ -19,8 +19,7 @@ use crate::{
     note::{self, NewNote},
     payword,
     record::{
-        Credits, Escrow, FeeShares, Lock, LockState, LockedNotes, Member, Note, NoteState, RunState,
-        Settlement, Stage,
+        Credits, Escrow, FeeShares, Lock, LockState, LockedNotes, Member, Note, NoteState, Settlement, Stage,
     },
     run, seat,
     store::{Stop, View},
@@ -74,7 +73,7 @@ pub(crate) fn lock(view: &mut View<'_>, sender: &PublicKey, action: &LockNotes) 
     if let Some(at) = order.notes.windows(2).position(|pair| pair[0] >= pair[1]) {
         return Err(TxError::NotAscending { what: "the notes", at: at + 1 }.into());
     }
-    if run.state != RunState::Serving {
+    if !run.serving {
         return Err(run::wrong_state(&run, "serving"));
     }
     let credits: Credits = view.must(&keys::credits(&order.run), "run", order.run)?;

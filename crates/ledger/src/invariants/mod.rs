@@ -1,5 +1,6 @@
 //! Check a whole state against the ledger's invariants (ownership specification 9.5), by scanning every cell.
 
+mod extraction;
 mod trust;
 
 use crate::{
@@ -51,6 +52,12 @@ struct Scan {
     locks: BTreeMap<Hash, Lock>,
     locked_notes: BTreeMap<Hash, Hash>,
     owners: Vec<Owner>,
+    members: Vec<Member>,
+    stages: BTreeMap<(Hash, u16), Stage>,
+    seats: Vec<Seat>,
+    lineages: BTreeMap<Hash, Lineage>,
+    coverages: Vec<Coverage>,
+    concentrations: BTreeMap<Hash, Concentration>,
     lists: BTreeMap<Hash, BTreeSet<Hash>>,
     slots: u64,
     lengths: u64,
@@ -73,6 +80,7 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     scan.money()?;
     scan.notes()?;
     scan.lists()?;
+    extraction::check(&scan)?;
     trust::check(state, &scan)?;
     for (id, credits) in &scan.credits {
         scan.run(id, credits)?;
@@ -95,6 +103,16 @@ impl Scan {
                 self.runs.insert(run.run, run);
             }
             Record::Credits(credits) => drop(self.credits.insert(credits.run, credits)),
+            Record::Member(member) => {
+                self.money += member.bond;
+                self.members.push(member);
+            }
+            Record::Stage(stage) => drop(self.stages.insert((stage.run, stage.stage), stage)),
+            Record::Seat(seat) => self.seats.push(seat),
+            Record::Lineage(lineage) => drop(self.lineages.insert(lineage.child, lineage)),
+            Record::Coverage(coverage) => self.coverages.push(coverage),
+            Record::Concentration(most) => drop(self.concentrations.insert(most.run, most)),
+            Record::Measurement(measurement) => self.money += measurement.bond,
             Record::Designer(designer) => drop(self.designers.insert((designer.run, designer.account))),
             Record::Window(window) => drop(self.of(window.run).windows.insert(window.window, window)),
             Record::Claim(claim) => {
@@ -152,7 +170,6 @@ impl Scan {
             }
             Record::ListPosition(_) => self.positions += 1,
             // Trust.
-            Record::TrainerBond(bond) => self.money += bond.held,
             Record::Canary(canary) => self.money += canary.deposit,
             Record::Dispute(dispute) => {
                 self.money += dispute.bond + dispute.counter;
@@ -248,8 +265,9 @@ impl Scan {
         hold("SH", pending == credits.pending && pending == sums.claims_pending, || {
             format!("owners {pending}, claims {}, pending {}", sums.claims_pending, credits.pending)
         })?;
-        hold("SH", sums.claims_active == credits.active, || {
-            format!("claims {}, active {}", sums.claims_active, credits.active)
+        let class = self.lineages.get(id).map_or(0, |lineage| lineage.shares);
+        hold("SH", sums.claims_active + class == credits.active, || {
+            format!("claims {}, parent's class {class}, active {}", sums.claims_active, credits.active)
         })?;
         hold("SH", sums.claims_void == credits.voided, || {
             format!("claims {}, voided {}", sums.claims_void, credits.voided)

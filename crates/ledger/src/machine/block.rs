@@ -6,11 +6,14 @@ use crate::{
     cell::{Cell, Key},
     error::TxError,
     event::{Event, TxRefused},
+    extraction::{measurement, operator},
     machine::epoch,
     market::offer,
     note,
     referee::{NoReferee, Referee},
-    run, seat, session, shares,
+    run,
+    runs::{bond, evaluation, fork},
+    seat, session, shares,
     store::{Cells, ListChanges, Stop, View},
     trust::{canary, dispute, panel},
     tx::SignedTx,
@@ -115,15 +118,20 @@ impl BlockSession {
         }
         let id = tx.id();
         let verified = self.checked.contains(&seen);
-        let mut refused = None;
+        let (mut refused, mut waived) = (None, false);
         let acted = self.attempt(|view| {
             account::check_envelope(view, tx, verified)?;
             account::charge(view, tx)?;
+            waived = account::waived(view, tx)?;
             act(view, &id, tx)
         });
         match acted {
             Ok(()) => {}
             Err(Stop::Need(keys)) => return Err(Need(keys)),
+            // Without a fee only what takes effect may stand in a block.
+            Err(Stop::Refused(error)) if waived => {
+                refused = Some(TxError::Waived { reason: error.to_string() });
+            }
             Err(Stop::Refused(error)) => refused = Some(error),
         }
         if let Some(error) = &refused
@@ -191,6 +199,12 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         // Runs.
         Action::CreateRun(action) => run::create(view, sender, action),
         Action::JoinRun(action) => seat::join(view, sender, action),
+        Action::LeaveRun(action) => seat::leave(view, sender, action),
+        Action::WithdrawBond(action) => bond::withdraw(view, sender, action),
+        Action::EvalCommit(action) => evaluation::commit(view, sender, action),
+        Action::EvalReveal(action) => evaluation::reveal(view, sender, action),
+        Action::AbortRun(action) => run::abort(view, action),
+        Action::ForkRun(action) => fork::fork(view, sender, action),
         Action::UpdateEndpoint(action) => seat::update_endpoint(view, sender, action),
         Action::LapseSeat(action) => seat::lapse(view, sender, action),
         Action::ReportWindow(action) => window::report(view, sender, action),
@@ -218,5 +232,7 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::CancelOffer(action) => offer::cancel(view, id, sender, action),
         // Governance.
         // Extraction.
+        Action::DeclareOperator(action) => operator::declare(view, sender, action),
+        Action::PostMeasurement(action) => measurement::post(view, sender, action),
     }
 }

@@ -1,4 +1,5 @@
-//! Do the work of a block's start: epoch boundaries in their fixed order, then draws of seats and auditors.
+//! Do the work of a block's start: epoch boundaries in their fixed order, then draws of seats, evaluations and
+//! draws of auditors.
 //!
 //! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
 //! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
@@ -8,10 +9,13 @@
 use crate::{
     accumulator,
     event::{CreditsDistributed, SupplyChanged},
+    extraction::report,
     keys,
     ownership::vesting,
     record::{Credits, Run, RunState, RunTerms},
-    run, seat, session,
+    run,
+    runs::{draw, evaluation},
+    session,
     store::{Stop, View},
     trust::{dispute, panel},
     window,
@@ -25,7 +29,8 @@ pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
     if height > 0 && height.is_multiple_of(epoch_blocks) {
         boundary(view, height / epoch_blocks)?;
     }
-    seat::draw(view)?;
+    draw::draw(view)?;
+    evaluation::step(view)?;
     panel::draw(view)
 }
 
@@ -41,7 +46,7 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     dispute::sweep(view)?;
     for run in &runs {
         vesting::note_serving(view, run)?;
-        progress(view, run)?;
+        progress(view, run, epoch)?;
     }
     for run in &runs {
         // 5 supply.
@@ -54,16 +59,22 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 9 proposals.
     // 10 hosts.
     // 11 extraction report.
+    for run in &runs {
+        report::boundary(view, run, epoch)?;
+    }
     // 12 public lottery.
     Ok(())
 }
 
-fn progress(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+fn progress(view: &mut View<'_>, id: &Hash, epoch: u64) -> Result<(), Stop> {
     let (terms, mut run) = run::load(view, id)?;
     if run.state == RunState::Exclusive && view.context.height > terms.exclusive_until {
         run::end_exclusive(view, &terms, &mut run)?;
     }
-    if run.state == RunState::Serving {
+    if run.state == RunState::Paused && epoch >= run.paused_until {
+        run::enter(view, &mut run, RunState::Open);
+    }
+    if matches!(run.state, RunState::Serving | RunState::Retired) {
         run.serving_epochs = run.serving_epochs.saturating_add(1);
     }
     window::mature(view, &terms, &mut run)?;
@@ -73,7 +84,7 @@ fn progress(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
 
 fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (terms, mut run) = run::load(view, id)?;
-    if run.state == RunState::Serving {
+    if run.serving && run.state != RunState::Retired {
         let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
         mint(view, &terms, &mut run, &mut credits);
         view.put(keys::credits(id), credits);
@@ -84,7 +95,7 @@ fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
 
 fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (_, run) = run::load(view, id)?;
-    if run.state == RunState::Serving {
+    if run.serving {
         let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
         let cu = accumulator::distribute(&mut credits);
         if cu > 0 {

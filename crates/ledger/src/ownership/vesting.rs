@@ -19,6 +19,7 @@ use crate::{
     accumulator,
     error::TxError,
     event::{Activated, ClaimVoided},
+    extraction::admission,
     keys,
     record::{Claim, ClaimState, Credits, Run, RunState, Unlocking, VESTING_BUCKETS, Vesting},
     runs::policy,
@@ -204,6 +205,7 @@ pub(crate) fn settle(
     }
     claim.state = if kept > 0 { ClaimState::Active } else { ClaimState::Void };
     if kept > 0 {
+        admission::credit(view, &claim)?;
         accumulator::touch(&mut owner, credits);
         owner.shares += kept;
         credits.active += kept;

@@ -1,10 +1,13 @@
 //! List what an account can do with runs, their seats and their windows.
 
 use crate::{credits::action::ChunkPrice, record::Endpoint, runs::policy::Policy};
-use tessera_canon::{Domain, Hash, List, PublicKey, Signature, choice, record};
+use tessera_canon::{Domain, Hash, List, PublicKey, Signature, choice, record, tags};
 
 /// Signed by each seat of a quorum: [`WindowReport`].
 pub const REPORT: Domain = Domain::new("tessera/ledger/window-report/v1");
+
+/// Hashed by a member of an evaluation committee: [`Evaluated`].
+pub const EVALUATED: Domain = Domain::new("tessera/ledger/evaluated/v1");
 
 /// Most stages of a run.
 pub const MAX_STAGES: usize = 128;
@@ -28,6 +31,16 @@ record! {
 choice! {
     /// How the risk weight falls as a run proves itself (ownership specification 4.2).
     pub enum RiskRule { 0 => LossProportional(LossProportional), 1 => Blend(Blend) }
+}
+
+tags! {
+    /// Whose word on the held-out loss sets the risk weight.
+    pub enum LossSource {
+        /// The quorum of the last stage, which computes the probes' loss exactly.
+        0 => LastStage,
+        /// A committee drawn for each window from the other stages; the last stage's word where none can be drawn.
+        1 => Committee,
+    }
 }
 
 record! {
@@ -62,7 +75,59 @@ record! {
         pub supply_epochs: u32,
         /// What the owners may change later; the network's default if absent. Its `price` is replaced by `price`.
         pub policy: Option<Policy>,
+        /// Floating-point operations in a work unit: makes work of different runs comparable.
+        pub wu_flops: u64,
+        pub loss_source: LossSource,
+        /// Bit s: stage s is open. Its weights are public, so it takes newcomers without admission work.
+        pub open_stages: u128,
+        /// Windows after the opening in which newcomers need no admission work.
+        pub bootstrap_windows: u32,
+        /// Part of a child run, in 1/10 000, that belongs to this run's owners (`iota`).
+        pub fork_part: u16,
     }
+}
+
+record! {
+    /// Publish a run that begins with the weights of `parent`, whose owners as a class hold a part of it.
+    pub struct ForkRun { pub parent: Hash, pub run: CreateRun }
+}
+
+record! {
+    /// Abort a run whose exclusive phase is over by height and whose designers did too little.
+    pub struct AbortRun { pub run: Hash }
+}
+
+record! {
+    /// Give up the sender's seat or place. The bond can be taken out after the pending windows.
+    pub struct LeaveRun { pub run: Hash }
+}
+
+record! {
+    /// Take the bond of a place given up out.
+    pub struct WithdrawBond { pub run: Hash }
+}
+
+record! {
+    /// What a member of an evaluation committee measured; its digest is committed first.
+    pub struct Evaluated {
+        pub network: Hash,
+        pub run: Hash,
+        pub window: u32,
+        pub account: PublicKey,
+        /// Held-out loss, micro-nats per token.
+        pub loss: u32,
+        pub salt: Hash,
+    }
+}
+
+record! {
+    /// Commit to a measurement: the digest of [`Evaluated`] under [`EVALUATED`].
+    pub struct EvalCommit { pub run: Hash, pub window: u32, pub hash: Hash }
+}
+
+record! {
+    /// Open the commitment.
+    pub struct EvalReveal { pub run: Hash, pub window: u32, pub loss: u32, pub salt: Hash }
 }
 
 record! {

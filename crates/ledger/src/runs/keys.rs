@@ -60,3 +60,33 @@ pub fn list_of_joins() -> Hash {
 pub fn run_policy(run: &Hash) -> Key {
     key(19, *run)
 }
+
+/// [`crate::record::Evaluation`]: the last evaluation of a run.
+pub fn evaluation(run: &Hash) -> Key {
+    key(20, *run)
+}
+
+/// [`crate::record::EvalMember`] number `index`.
+pub fn eval_member(run: &Hash, index: u16) -> Key {
+    key(21, (*run, index))
+}
+
+/// [`crate::record::CommitteeParams`].
+pub fn committee_params() -> Key {
+    key(22, 0u8)
+}
+
+/// [`crate::record::Lineage`] of a forked run.
+pub fn lineage(child: &Hash) -> Key {
+    key(23, *child)
+}
+
+/// Runs with an evaluation in progress.
+pub fn list_of_evaluations() -> Hash {
+    digest(LIST, &(12u8, Hash::ZERO))
+}
+
+/// Runs forked from `parent`.
+pub fn list_of_children(parent: &Hash) -> Hash {
+    digest(LIST, &(13u8, *parent))
+}

@@ -43,6 +43,12 @@ record! {
         pub public_part: u16,
         /// Admission work as a part of an average seat's (`theta`).
         pub theta: u16,
+        /// Nano-U that a work unit is worth, to price bonds; 0: no bonds.
+        pub work_price: u128,
+        /// Part of the admission work that may have been done in other runs.
+        pub foreign_work: u16,
+        /// Least `kappa` of the extraction report, 1/10 000; below it theta rises by itself. 0: never.
+        pub kappa_floor: u16,
         /// Credits that an unused lock costs.
         pub lock_fee: u16,
         /// Epochs of capacity that the supply covers (`V`).
@@ -64,6 +70,9 @@ impl Default for Policy {
             bond_claims: 5,
             public_part: 500,
             theta: 5000,
+            work_price: 1,
+            foreign_work: 10_000,
+            kappa_floor: 0,
             lock_fee: 1,
             supply_horizon: 1008,
             transfer_lock: 8064,
@@ -109,6 +118,9 @@ impl Policy {
         within("the bond in claims", self.bond_claims.into(), 0, 50)?;
         within("the public part", self.public_part.into(), 200, 2000)?;
         within("theta", self.theta.into(), 0, 10_000)?;
+        within("the price of a work unit", self.work_price, 0, 1 << 64)?;
+        within("the part of admission work from other runs", self.foreign_work.into(), 0, 10_000)?;
+        within("the floor of kappa", self.kappa_floor.into(), 0, 10_000)?;
         within("the lock fee", self.lock_fee.into(), 1, 4)?;
         within("the supply horizon", self.supply_horizon.into(), 144, 4320)?;
         within("the transfer lock", self.transfer_lock.into(), 0, 1 << 24)?;

@@ -1,6 +1,10 @@
 //! Say what the cells of runs, their seats and their windows hold.
 
-use crate::{credits::action::ChunkPrice, record::Endpoint, runs::action::RiskRule};
+use crate::{
+    credits::action::ChunkPrice,
+    record::Endpoint,
+    runs::action::{LossSource, RiskRule},
+};
 use tessera_canon::{Hash, PublicKey, record, tags};
 
 tags! {
@@ -14,7 +18,7 @@ tags! {
         2 => Serving,
         /// The designers did too little: pending shares are void, the bond went to the fund.
         3 => Aborted,
-        /// The owners halted training for a while.
+        /// The owners halted training for a while; notes can still be used.
         4 => Paused,
         /// Wound down: outstanding notes of live series can still be used.
         5 => Retired,
@@ -37,6 +41,8 @@ tags! {
         2 => Lapsed,
         /// The draw found no free place; may join again.
         3 => Refused,
+        /// Gave its place up; keeps its stage and may join again.
+        4 => Left,
     }
 }
 
@@ -72,6 +78,15 @@ record! {
         pub supply_epochs: u32,
         pub designers: u16,
         pub created: u64,
+        /// Floating-point operations in a work unit.
+        pub wu_flops: u64,
+        pub loss_source: LossSource,
+        /// Bit s: stage s takes newcomers without admission work.
+        pub open_stages: u128,
+        /// Windows after the opening in which no stage asks for admission work.
+        pub bootstrap_windows: u32,
+        /// Part of a child run that belongs to this run's owners, 1/10 000.
+        pub fork_part: u16,
     }
 }
 
@@ -98,6 +113,16 @@ record! {
         pub serving_epochs: u32,
         /// Equal parts of the supply minted so far.
         pub minted_parts: u32,
+        /// Declared total work as it stands; owners may raise it.
+        pub f_star: u64,
+        /// Windows after which training ends; owners may cut it short and resume it.
+        pub windows: u32,
+        /// Windows that were closed when the run opened.
+        pub opened: u32,
+        /// Training was finished once: credits are minted and used, whatever the state is now.
+        pub serving: bool,
+        /// Epoch in which the last pause ends or ended; 0 if there was none.
+        pub paused_until: u64,
     }
 }
 
@@ -117,6 +142,8 @@ record! {
         pub held: u64,
         /// Seats ever used: seats 0..used have a record.
         pub used: u16,
+        /// Identities ever seated here.
+        pub identities: u32,
     }
 }
 
@@ -147,6 +174,16 @@ record! {
         pub endpoint: Endpoint,
         /// Height of the last `JoinRun`.
         pub asked: u64,
+        /// Bond held, nano-U.
+        pub bond: u128,
+        /// Work units in this run whose claims matured.
+        pub wu: u64,
+        /// [`Run::clock`] when the last seat was lost or given up.
+        pub away: Option<u64>,
+        /// [`Run::clock`] of the last `LeaveRun`; the bond is held from then on.
+        pub left: u64,
+        /// Whether the draw may seat it in a stage that is not open.
+        pub admitted: bool,
     }
 }
 
@@ -163,6 +200,8 @@ record! {
         /// Reported by the last stage, micro-nats.
         pub loss: Option<u32>,
         pub closed: bool,
+        /// Lower median of its claims in work units; 0 until it is closed.
+        pub median: u64,
     }
 }
 
@@ -182,13 +221,97 @@ record! {
     }
 }
 
+tags! {
+    /// Where the evaluation of a window stands.
+    pub enum EvaluationPhase {
+        /// The next block draws the committee.
+        0 => Drawing,
+        1 => Committing,
+        2 => Revealing,
+        3 => Closed,
+    }
+}
+
+record! {
+    /// The last evaluation of a run by a committee.
+    pub struct Evaluation {
+        pub run: Hash,
+        pub window: u32,
+        pub phase: EvaluationPhase,
+        /// Last height of the phase.
+        pub until: u64,
+        pub members: u16,
+        /// The last stage's figure, micro-nats.
+        pub reported: u32,
+        /// The result once closed, micro-nats.
+        pub loss: u32,
+    }
+}
+
+record! {
+    /// A member of a run's evaluation committee.
+    pub struct EvalMember {
+        pub run: Hash,
+        pub window: u32,
+        pub index: u16,
+        pub account: PublicKey,
+        pub commitment: Option<Hash>,
+        pub loss: Option<u32>,
+    }
+}
+
+record! {
+    /// Evaluation committees of a network. Spans in blocks.
+    pub struct CommitteeParams {
+        /// Members drawn, if so many hold seats outside the last stage.
+        pub size: u16,
+        pub commit_blocks: u64,
+        pub reveal_blocks: u64,
+    }
+}
+impl Default for CommitteeParams {
+    /// Five members, a minute for each phase at one block a second.
+    fn default() -> Self {
+        Self { size: 5, commit_blocks: 60, reveal_blocks: 60 }
+    }
+}
+
+record! {
+    /// Where a forked run comes from.
+    pub struct Lineage {
+        pub child: Hash,
+        pub parent: Hash,
+        /// Ancestors; at least 1.
+        pub depth: u8,
+        /// Active shares that the parent's owners hold as a class.
+        pub shares: u128,
+        /// Floating-point operations spent on the weights before the fork.
+        pub inherited: u128,
+    }
+}
+
+impl Run {
+    /// Windows and, after training, epochs that have passed: what pending spans are measured in.
+    pub fn clock(&self) -> u64 {
+        u64::from(self.window) + u64::from(self.serving_epochs)
+    }
+}
+
 impl RunTerms {
+    /// Whether `stage` takes newcomers without admission work.
+    pub fn is_open(&self, stage: u16) -> bool {
+        self.open_stages.checked_shr(stage.into()).unwrap_or(0) & 1 == 1
+    }
     /// Number of windows.
     pub fn windows(&self) -> u32 {
         self.steps.div_ceil(self.window_steps.max(1))
     }
-    /// Microbatches that a complete report of `window` accounts for in each stage.
+    /// Microbatches that a complete report of `window` accounts for in each stage. Windows past the plan, of
+    /// training that the owners resumed, have full length.
     pub fn window_microbatches(&self, window: u32) -> u64 {
+        if window >= self.windows() {
+            return u64::from(self.window_steps) * u64::from(self.microbatches);
+        }
         let start = u64::from(window) * u64::from(self.window_steps);
         let end = (start + u64::from(self.window_steps)).min(u64::from(self.steps));
         end.saturating_sub(start) * u64::from(self.microbatches)

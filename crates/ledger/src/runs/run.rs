@@ -2,11 +2,12 @@
 
 use crate::{
     account,
-    action::{CreateRun, RiskRule},
+    action::{AbortRun, CreateRun, RiskRule},
     error::TxError,
     event::{RunAborted, RunCreated, RunStateChanged},
     keys,
-    record::{Credits, Designer, Run, RunPolicy, RunState, RunTerms, Stage, Wide},
+    record::{Credits, Designer, Lineage, Run, RunPolicy, RunState, RunTerms, Stage, Wide},
+    runs::fork,
     store::{Stop, View},
 };
 use std::collections::BTreeSet;
@@ -17,7 +18,9 @@ pub const WEIGHT_MIN: u32 = 1 << 12;
 /// Greatest risk weight, Q16.
 pub const WEIGHT_MAX: u32 = 1 << 16;
 /// Bound on work units of a run: sums stay within `u64`.
-const MOST: u64 = 1 << 62;
+pub(crate) const MOST: u64 = 1 << 62;
+/// Greatest part of a child run that belongs to its parent's owners, 1/10 000.
+const MOST_FORK_PART: u16 = 9000;
 /// Most credits of a run: after 2^24 uses of each of them the sums still stay within `u64`.
 const MOST_SUPPLY: u64 = 1 << 40;
 
@@ -57,14 +60,14 @@ pub fn half_power(number: u64, of: u64) -> u32 {
     (power >> (47 + whole)) as u32
 }
 
-/// The weight of a window that begins after loss minimum `loss_min` and `f_done` work units, given the
-/// weight before it. Never above it, and within 1/16..1.
-pub fn next_weight(terms: &RunTerms, loss_min: u32, f_done: u64, before: u32) -> u32 {
+/// The weight of a window that begins after loss minimum `loss_min` and `f_done` of `f_star` work units, given
+/// the weight before it. Never above it, and within 1/16..1.
+pub fn next_weight(terms: &RunTerms, f_star: u64, loss_min: u32, f_done: u64, before: u32) -> u32 {
     let ratio = (u64::from(loss_min) << 16) / u64::from(terms.loss_0.max(1));
     let raw = match &terms.rule {
         RiskRule::LossProportional(_) => ratio,
         RiskRule::Blend(blend) => {
-            let half_life = u128::from(terms.f_star) * u128::from(blend.half_life_percent) / 100;
+            let half_life = u128::from(f_star) * u128::from(blend.half_life_percent) / 100;
             let decay = u64::from(half_power(f_done, half_life.max(1) as u64));
             let share = u64::from(blend.percent.min(100));
             (share * ratio + (100 - share) * decay) / 100
@@ -73,7 +76,7 @@ pub fn next_weight(terms: &RunTerms, loss_min: u32, f_done: u64, before: u32) ->
     (raw.min(u64::from(WEIGHT_MAX)) as u32).max(WEIGHT_MIN).min(before)
 }
 
-fn within(what: &'static str, got: u128, least: u128, most: u128) -> Result<(), TxError> {
+pub(crate) fn within(what: &'static str, got: u128, least: u128, most: u128) -> Result<(), TxError> {
     if (least..=most).contains(&got) {
         return Ok(());
     }
@@ -113,8 +116,8 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
     )?;
     within("the designers' least work", action.f_min.into(), least.into(), action.f_exclusive.into())?;
     let windows = action.steps.div_ceil(action.window_steps);
-    let most = part(windows.into(), params.max_exclusive).max(1);
-    within("exclusive windows", action.exclusive_windows.into(), 1, most.into())?;
+    let most_windows = part(windows.into(), params.max_exclusive).max(1);
+    within("exclusive windows", action.exclusive_windows.into(), 1, most_windows.into())?;
     within("blocks of exclusivity", action.exclusive_blocks.into(), 1, 1 << 40)?;
     within(
         "the number of designers",
@@ -136,6 +139,11 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
     within("generated tokens per credit", action.price.generated_tokens.into(), 1, 1 << 20)?;
     within("the supply", action.supply.into(), 1, MOST_SUPPLY.into())?;
     within("epochs of supply", action.supply_epochs.into(), 1, u32::MAX.into())?;
+    within("operations of a work unit", action.wu_flops.into(), 1, u64::MAX.into())?;
+    let named = 128 - action.open_stages.leading_zeros();
+    within("stages up to the last open one", named.into(), 0, action.stage_wu.len() as u128)?;
+    within("windows without admission work", action.bootstrap_windows.into(), 0, most_windows.into())?;
+    within("the part of child runs", action.fork_part.into(), 0, MOST_FORK_PART.into())?;
     let network = view.defaults()?;
     let mut policy = action.policy.clone().unwrap_or(network.policy);
     policy.price = action.price.clone();
@@ -163,6 +171,11 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
         supply_epochs: action.supply_epochs,
         designers: action.designers.len() as u16,
         created: view.context.height,
+        wu_flops: action.wu_flops,
+        loss_source: action.loss_source,
+        open_stages: action.open_stages,
+        bootstrap_windows: action.bootstrap_windows,
+        fork_part: action.fork_part,
     };
     view.put(keys::run_terms(&run), terms);
     view.put(keys::run_policy(&run), RunPolicy { run, policy });
@@ -180,6 +193,11 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
             matured: 0,
             serving_epochs: 0,
             minted_parts: 0,
+            f_star: action.f_star,
+            windows,
+            opened: 0,
+            serving: false,
+            paused_until: 0,
         },
     );
     view.put(
@@ -202,7 +220,7 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
         },
     );
     for (stage, wu) in (0u16..).zip(action.stage_wu.iter()) {
-        view.put(keys::stage(&run, stage), Stage { run, stage, wu: *wu, held: 0, used: 0 });
+        view.put(keys::stage(&run, stage), Stage { run, stage, wu: *wu, held: 0, used: 0, identities: 0 });
     }
     for account in action.designers.iter() {
         view.put(keys::designer(&run, account), Designer { run, account: *account });
@@ -231,18 +249,53 @@ pub(crate) fn wrong_state(run: &Run, expected: &'static str) -> Stop {
 
 pub(crate) fn enter(view: &mut View<'_>, run: &mut Run, state: RunState) {
     run.state = state;
+    run.serving |= state == RunState::Serving;
     view.emit(RunStateChanged { run: run.run, state });
+}
+
+/// Floating-point operations spent on the weights of `run` so far, before a fork and after it.
+pub(crate) fn flops(terms: &RunTerms, run: &Run, lineage: Option<&Lineage>) -> u128 {
+    let own = u128::from(run.f_done) * u128::from(terms.wu_flops);
+    own.saturating_add(lineage.map_or(0, |lineage| lineage.inherited))
+}
+
+/// Take a window's held-out loss into account: the running minimum sets the weight of windows to come.
+pub(crate) fn learn(terms: &RunTerms, run: &mut Run, loss: u32) {
+    run.loss_min = run.loss_min.min(loss);
+    run.weight = next_weight(terms, run.f_star, run.loss_min, run.f_done, run.weight);
+}
+
+/// Abort a run whose exclusive phase is over by height and whose designers did too little. The next epoch
+/// boundary would do the same.
+pub(crate) fn abort(view: &mut View<'_>, action: &AbortRun) -> Result<(), Stop> {
+    let (terms, mut run) = load(view, &action.run)?;
+    view.want([keys::globals()])?;
+    if run.state != RunState::Exclusive {
+        return Err(wrong_state(&run, "exclusive"));
+    }
+    let (after, now) = (terms.exclusive_until, view.context.height);
+    if now <= after {
+        return Err(TxError::Early { what: "aborting the run", after, now }.into());
+    }
+    if run.f_designer >= terms.f_min {
+        return Err(TxError::DesignersDidEnough { f_min: terms.f_min, got: run.f_designer }.into());
+    }
+    end_exclusive(view, &terms, &mut run)?;
+    view.put(keys::run(&action.run), run);
+    Ok(())
 }
 
 /// Open the run if its designers did enough; else abort it: the bond goes to the fund, and the next epoch
 /// boundary voids the pending claims.
 pub(crate) fn end_exclusive(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) -> Result<(), Stop> {
     if run.f_designer >= terms.f_min {
+        run.opened = run.window;
         enter(view, run, RunState::Open);
         return Ok(());
     }
     let bond = std::mem::take(&mut run.bond);
     account::to_fund(view, bond)?;
+    fork::drop_class(view, run)?;
     view.emit(RunAborted { run: run.run, f_designer: run.f_designer, f_min: terms.f_min, bond });
     enter(view, run, RunState::Aborted);
     Ok(())

@@ -1,54 +1,37 @@
-//! Seat accounts in stages: drawn from a later block's beacon, bound to the stage for life.
+//! Take and give up places in a run: ask for a seat, give signs of life, leave, free silent seats.
 //!
-//! An account asks in one block and is drawn at the start of a later one, so that it cannot know the beacon
-//! when it asks. It goes to a stage with the fewest held seats; ties fall to the smallest hash of beacon, run,
-//! account and stage. Joining again leads to the same stage. Waiting accounts are drawn in the order of a
-//! hash that also depends on the beacon, so the order of their transactions has no effect.
-//!
-//! Place for admission work (ownership specification 8.5) and for keeping related identities apart: `draw`.
+//! Who asks is drawn to a stage in a later block ([`draw`]) and keeps that stage for life: joining again, after
+//! a lapse or after leaving, leads to the same one. Before a seating an account must have done admission work
+//! and must post its bond. Both are asked again on joining again, except that short absences are exempt from
+//! the work.
 
 use crate::{
-    action::{JoinRun, LapseSeat, UpdateEndpoint},
+    action::{JoinRun, LapseSeat, LeaveRun, UpdateEndpoint},
     error::TxError,
-    event::{EndpointChanged, SeatChanged},
+    event::EndpointChanged,
+    extraction::admission,
     keys,
-    record::{Designer, Endpoint, Member, MemberState, Run, RunState, RunTerms, Seat, SeatState, Stage},
+    record::{Designer, Endpoint, Member, MemberState, Run, RunState, Seat, SeatState, Stage},
     run,
+    runs::{bond, draw, policy},
     store::{Stop, View},
     trust,
 };
 use std::net::SocketAddr;
-use tessera_canon::{Domain, Hash, PublicKey, digest};
-
-const ORDER: Domain = Domain::new("tessera/ledger/seat-order/v1");
-const DRAW: Domain = Domain::new("tessera/ledger/seat-draw/v1");
+use tessera_canon::{Hash, PublicKey};
 
 fn check_endpoint(endpoint: &Endpoint) -> Result<(), TxError> {
     endpoint.parse::<SocketAddr>().map(|_| ()).map_err(|_| TxError::Endpoint { got: endpoint.to_string() })
 }
 
-fn all_stages(view: &View<'_>, terms: &RunTerms) -> Result<Vec<Stage>, Stop> {
-    view.want((0..terms.stages).map(|stage| keys::stage(&terms.run, stage)))?;
-    (0..terms.stages).map(|stage| view.must(&keys::stage(&terms.run, stage), "stage", stage)).collect()
-}
-
-fn emit_change(view: &mut View<'_>, member: &Member) {
-    view.emit(SeatChanged {
-        run: member.run,
-        account: member.account,
-        stage: member.stage,
-        seat: member.seat,
-        state: member.state,
-    });
-}
-
 pub(crate) fn join(view: &mut View<'_>, sender: &PublicKey, action: &JoinRun) -> Result<(), Stop> {
     let (terms, run) = run::load(view, &action.run)?;
     let key = keys::member(&action.run, sender);
-    view.want([key, keys::designer(&action.run, sender)])?;
+    view.want([key, keys::designer(&action.run, sender), keys::run_policy(&action.run)])?;
+    view.want([keys::work(sender), keys::lineage(&action.run)])?;
     check_endpoint(&action.endpoint)?;
-    if run.state == RunState::Aborted {
-        return Err(run::wrong_state(&run, "exclusive, open or serving"));
+    if matches!(run.state, RunState::Aborted | RunState::Retired) {
+        return Err(run::wrong_state(&run, "exclusive, open, paused or serving"));
     }
     trust::slashing::refuse_barred(view, &run, sender)?;
     if run.state == RunState::Exclusive
@@ -60,90 +43,88 @@ pub(crate) fn join(view: &mut View<'_>, sender: &PublicKey, action: &JoinRun) ->
     match before.as_ref().map(|member| member.state) {
         Some(MemberState::Waiting) => return Err(TxError::AlreadyMember { got: "waiting for a seat" }.into()),
         Some(MemberState::Seated) => return Err(TxError::AlreadyMember { got: "seated" }.into()),
-        Some(MemberState::Lapsed | MemberState::Refused) | None => {}
+        Some(MemberState::Lapsed | MemberState::Refused | MemberState::Left) | None => {}
     }
-    let stage = before.and_then(|member| member.stage);
-    let stages = all_stages(view, &terms)?;
-    let mine = |s: &&Stage| stage.is_none_or(|bound| bound == s.stage);
-    let held = stages.iter().filter(mine).map(|s| s.held.count_ones()).sum();
-    let seats = stages.iter().filter(mine).count() as u32 * u32::from(terms.seats);
-    if held >= seats {
-        return Err(TxError::NoSeat { held, seats }.into());
-    }
-    let member = Member {
+    let policy = policy::of(view, &action.run)?;
+    let lacking = admission::check(view, &terms, &run, &policy, sender, before.as_ref())?;
+    let mut member = before.unwrap_or(Member {
         run: action.run,
         account: *sender,
         state: MemberState::Waiting,
-        stage,
+        stage: None,
         seat: None,
         endpoint: action.endpoint.clone(),
-        asked: view.context.height,
-    };
-    emit_change(view, &member);
+        asked: 0,
+        bond: 0,
+        wu: 0,
+        away: None,
+        left: 0,
+        admitted: false,
+    });
+    member.state = MemberState::Waiting;
+    member.seat = None;
+    member.endpoint = action.endpoint.clone();
+    member.asked = view.context.height;
+    member.admitted = lacking.is_none();
+    let stages = draw::all_stages(view, &terms)?;
+    let mine: Vec<_> = stages.iter().filter(|s| draw::may_hold(&terms, &member, s.stage)).collect();
+    if let (true, Some(lacking)) = (mine.is_empty(), lacking) {
+        return Err(TxError::Admission { needed: lacking.needed, got: lacking.got }.into());
+    }
+    let held = mine.iter().map(|s| s.held.count_ones()).sum();
+    let seats = mine.len() as u32 * u32::from(terms.seats);
+    if held >= seats {
+        return Err(TxError::NoSeat { held, seats }.into());
+    }
+    let needed = bond::needed(view, &run, &policy)?;
+    bond::raise(view, &mut member, needed)?;
+    draw::emit_change(view, &member);
     view.put(key, member);
     view.list_add(keys::list_of_joins(), key);
     Ok(())
 }
 
-/// Seat everybody who waits since an earlier block.
-pub(crate) fn draw(view: &mut View<'_>) -> Result<(), Stop> {
-    let waiting = view.list_items(&keys::list_of_joins())?;
-    view.want(waiting.iter().copied())?;
-    let beacon = view.context.beacon;
-    let mut order: Vec<(Hash, Hash)> =
-        waiting.into_iter().map(|key| (digest(ORDER, &(beacon, key)), key)).collect();
-    order.sort_unstable();
-    for (_, key) in order {
-        view.list_remove(keys::list_of_joins(), key);
-        if let Some(member) = view.get::<Member>(&key)? {
-            seat_one(view, key, member, &beacon)?;
-        }
+/// Give up a place: a seat is free at once, the stage stays bound, the bond waits for the pending windows.
+pub(crate) fn leave(view: &mut View<'_>, sender: &PublicKey, action: &LeaveRun) -> Result<(), Stop> {
+    let key = keys::member(&action.run, sender);
+    view.want([key])?;
+    let (_, run) = run::load(view, &action.run)?;
+    let not_member = |detail| TxError::NotMember { account: *sender, detail };
+    let mut member: Member = view.get(&key)?.ok_or(not_member(""))?;
+    match member.state {
+        MemberState::Left => return Err(not_member(": it left").into()),
+        MemberState::Waiting => view.list_remove(keys::list_of_joins(), key),
+        MemberState::Seated => vacate(view, &member)?,
+        MemberState::Lapsed | MemberState::Refused => {}
     }
+    if member.state == MemberState::Seated {
+        member.away = Some(run.clock());
+    }
+    member.left = run.clock();
+    member.state = MemberState::Left;
+    member.seat = None;
+    draw::emit_change(view, &member);
+    view.put(key, member);
     Ok(())
 }
 
-fn seat_one(view: &mut View<'_>, key: Hash, mut member: Member, beacon: &Hash) -> Result<(), Stop> {
-    let (terms, run) = run::load(view, &member.run)?;
-    let stages = all_stages(view, &terms)?;
-    let limit = u32::from(terms.seats);
-    let chosen = stages
-        .into_iter()
-        .filter(|stage| member.stage.is_none_or(|bound| bound == stage.stage))
-        .filter(|stage| run.state != RunState::Aborted && stage.held.count_ones() < limit)
-        .min_by_key(|stage| {
-            let tie = digest(DRAW, &((*beacon, member.run), (member.account, stage.stage)));
-            (stage.held.count_ones(), tie)
-        });
-    let Some(mut stage) = chosen else {
-        member.state = MemberState::Refused;
-        emit_change(view, &member);
-        view.put(key, member);
-        return Ok(());
-    };
-    let seat = stage.held.trailing_ones() as u16;
-    stage.held |= 1 << seat;
-    stage.used = stage.used.max(seat + 1);
-    member.state = MemberState::Seated;
-    member.stage = Some(stage.stage);
-    member.seat = Some(seat);
-    let height = view.context.height;
-    view.put(
-        keys::seat(&member.run, stage.stage, seat),
-        Seat {
-            run: member.run,
-            stage: stage.stage,
-            seat,
-            account: member.account,
-            endpoint: member.endpoint.clone(),
-            state: SeatState::Active,
-            since: height,
-            heard: height,
-        },
-    );
-    view.put(keys::stage(&member.run, stage.stage), stage);
-    emit_change(view, &member);
-    view.put(key, member);
+/// Free the seat that `member` holds.
+fn vacate(view: &mut View<'_>, member: &Member) -> Result<(), Stop> {
+    let (Some(stage), Some(seat)) = (member.stage, member.seat) else { return Ok(()) };
+    let (seat_key, stage_key) = (keys::seat(&member.run, stage, seat), keys::stage(&member.run, stage));
+    view.want([seat_key, stage_key])?;
+    let mut seat: Seat = view.must(&seat_key, "seat", seat)?;
+    let mut stage: Stage = view.must(&stage_key, "stage", stage)?;
+    seat.state = SeatState::Lapsed;
+    stage.held &= !(1 << seat.seat);
+    view.put(seat_key, seat);
+    view.put(stage_key, stage);
     Ok(())
+}
+
+/// Seat number `seat` of `stage`.
+pub(crate) fn at(view: &View<'_>, run: &Hash, stage: u16, seat: u16) -> Result<Option<Seat>, Stop> {
+    view.get(&keys::seat(run, stage, seat))
 }
 
 /// The seat that `account` holds in `run`, if any.
@@ -189,8 +170,7 @@ pub(crate) fn lapse(view: &mut View<'_>, sender: &PublicKey, action: &LapseSeat)
         (keys::seat(&action.run, action.stage, action.seat), keys::stage(&action.run, action.stage));
     view.want([seat_key, stage_key, keys::params(), keys::member(&action.run, sender)])?;
     let id = || format!("{} of stage {}", action.seat, action.stage);
-    let mut seat: Seat = view.must(&seat_key, "seat", id())?;
-    let mut stage: Stage = view.must(&stage_key, "stage", action.stage)?;
+    let seat: Seat = view.must(&seat_key, "seat", id())?;
     if seat.state != SeatState::Active {
         return Err(TxError::Unknown { what: "held seat", id: id() }.into());
     }
@@ -200,15 +180,14 @@ pub(crate) fn lapse(view: &mut View<'_>, sender: &PublicKey, action: &LapseSeat)
         return Err(TxError::NotSilent { silent, needed }.into());
     }
     let key = keys::member(&action.run, &seat.account);
+    let (_, run) = run::load(view, &action.run)?;
     let mut member: Member = view.must(&key, "member", seat.account)?;
+    vacate(view, &member)?;
     member.state = MemberState::Lapsed;
     member.seat = None;
-    emit_change(view, &member);
+    member.away = Some(run.clock());
+    draw::emit_change(view, &member);
     view.put(key, member);
-    seat.state = SeatState::Lapsed;
-    stage.held &= !(1 << seat.seat);
-    view.put(seat_key, seat);
-    view.put(stage_key, stage);
     heard(view, &action.run, sender)
 }
 
@@ -224,23 +203,20 @@ pub(crate) fn in_training(run: &Run) -> bool {
     matches!(run.state, RunState::Exclusive | RunState::Open)
 }
 
-/// Free the seat of an account that a verdict barred; it keeps its stage.
-pub(crate) fn vacate(view: &mut View<'_>, run: &Hash, account: &PublicKey) -> Result<(), Stop> {
-    let Some(mut seat) = held_by(view, run, account)? else { return Ok(()) };
+/// Take the place of an account that a verdict barred; it keeps its stage. No short absence: coming back asks for
+/// admission work.
+pub(crate) fn bar(view: &mut View<'_>, run: &Hash, account: &PublicKey) -> Result<(), Stop> {
     let key = keys::member(run, account);
-    let stage_key = keys::stage(run, seat.stage);
-    view.want([stage_key])?;
-    if let Some(mut member) = view.get::<Member>(&key)? {
-        member.state = MemberState::Lapsed;
-        member.seat = None;
-        emit_change(view, &member);
-        view.put(key, member);
+    let Some(mut member) = view.get::<Member>(&key)? else { return Ok(()) };
+    match member.state {
+        MemberState::Seated => vacate(view, &member)?,
+        MemberState::Waiting => view.list_remove(keys::list_of_joins(), key),
+        MemberState::Lapsed | MemberState::Refused | MemberState::Left => return Ok(()),
     }
-    if let Some(mut stage) = view.get::<Stage>(&stage_key)? {
-        stage.held &= !(1 << seat.seat);
-        view.put(stage_key, stage);
-    }
-    seat.state = SeatState::Lapsed;
-    view.put(keys::seat(run, seat.stage, seat.seat), seat);
+    member.state = MemberState::Lapsed;
+    member.seat = None;
+    member.away = None;
+    draw::emit_change(view, &member);
+    view.put(key, member);
     Ok(())
 }

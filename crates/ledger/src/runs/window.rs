@@ -1,19 +1,19 @@
 //! Turn reported work into pending shares, window by window (ownership specification 4.1, 4.2, 4.4).
 //!
 //! Stages of a window report in any order and all its claims have one weight. When the last stage has
-//! reported, the window closes: the running minimum of the loss sets the next weight, exclusivity may end,
-//! and after the last window the run serves.
+//! reported, the window closes: the running minimum of the loss sets the next weight (at once, or when a
+//! committee has measured it: [`evaluation`]), exclusivity may end, and after the last window the run serves.
 
 use crate::{
     account,
-    action::{REPORT, ReportWindow},
+    action::{LossSource, REPORT, ReportWindow},
     error::TxError,
     event::{BondReturned, StageReported, WindowClosed},
     keys,
     ownership::vesting,
     record::{Claim, ClaimState, Credits, Member, Run, RunState, RunTerms, Stage, StageReport, Window},
     run,
-    runs::policy,
+    runs::{evaluation, policy},
     seat, shares,
     store::{Stop, View},
     trust,
@@ -46,6 +46,9 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
     if report.stage >= terms.stages {
         return Err(TxError::Unknown { what: "stage", id: report.stage.to_string() }.into());
     }
+    if terms.loss_source == LossSource::Committee {
+        evaluation::check_closed(view, &run)?;
+    }
     let window_key = keys::window(&id, report.window);
     let stage_key = keys::stage(&id, report.stage);
     view.want(
@@ -64,6 +67,7 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
         wu: 0,
         loss: None,
         closed: false,
+        median: 0,
     });
     if window.reported >> report.stage & 1 == 1 {
         return Err(TxError::Duplicate { what: "report of stage", id: report.stage.to_string() }.into());
@@ -205,10 +209,13 @@ fn check_quorum(view: &mut View<'_>, stage: &Stage, action: &ReportWindow) -> Re
 
 fn close(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, window: &mut Window) -> Result<(), Stop> {
     window.closed = true;
+    window.median = median_claim(view, terms, window.window)?;
     let loss = window.loss.unwrap_or(run.loss_min);
-    run.loss_min = run.loss_min.min(loss);
-    run.weight = run::next_weight(terms, run.loss_min, run.f_done, run.weight);
     run.window += 1;
+    match terms.loss_source {
+        LossSource::LastStage => run::learn(terms, run, loss),
+        LossSource::Committee => evaluation::start(view, run, window.window, loss),
+    }
     view.emit(WindowClosed {
         run: run.run,
         window: window.window,
@@ -216,22 +223,69 @@ fn close(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, window: &mut Wind
         loss,
         next_weight: run.weight,
     });
-    let finished = run.window == terms.windows();
+    let finished = run.window == run.windows;
     if run.state == RunState::Exclusive
         && (run.f_designer >= terms.f_exclusive || run.window >= terms.exclusive_windows || finished)
     {
         run::end_exclusive(view, terms, run)?;
     }
     if run.state == RunState::Open {
-        // The designers' bond comes back when half of the windows are closed.
-        if run.bond > 0 && run.window >= terms.windows().div_ceil(2) {
-            let amount = std::mem::take(&mut run.bond);
-            account::credit(view, &terms.creator, amount)?;
-            view.emit(BondReturned { run: run.run, to: terms.creator, amount });
-        }
+        return_bond(view, terms, run, finished)?;
         if finished {
             run::enter(view, run, RunState::Serving);
         }
+    }
+    Ok(())
+}
+
+/// The lower median of a window's claims, in work units; 0 without any.
+fn median_claim(view: &View<'_>, terms: &RunTerms, window: u32) -> Result<u64, Stop> {
+    let run = &terms.run;
+    view.want((0..terms.stages).map(|stage| keys::stage_report(run, window, stage)))?;
+    let mut claims = Vec::new();
+    for stage in 0..terms.stages {
+        let report = view.get::<StageReport>(&keys::stage_report(run, window, stage))?;
+        let count = report.map_or(0, |report| report.claims);
+        claims.extend((0..count).map(|index| keys::claim(run, window, stage, index)));
+    }
+    view.want(claims.iter().copied())?;
+    let mut work = Vec::new();
+    for key in claims {
+        work.extend(view.get::<Claim>(&key)?.map(|claim| claim.wu));
+    }
+    work.sort_unstable();
+    Ok(work.get(work.len().saturating_sub(1) / 2).copied().unwrap_or(0))
+}
+
+/// The designers' bond comes back in equal parts at the closes of the first half of the open windows; all of it
+/// when training is `finished`. Parts are differences of whole multiples, so that their sum is exact.
+pub(crate) fn return_bond(
+    view: &mut View<'_>,
+    terms: &RunTerms,
+    run: &mut Run,
+    finished: bool,
+) -> Result<(), Stop> {
+    let parts = terms.windows().saturating_sub(run.opened).div_ceil(2).max(1);
+    let done = if finished { parts } else { run.window.saturating_sub(run.opened).min(parts) };
+    // `bond x done / parts`, formed so that no product overflows: the rest is below `parts`.
+    let (whole, rest) = (terms.bond / u128::from(parts), terms.bond % u128::from(parts));
+    let returned = whole * u128::from(done) + rest * u128::from(done) / u128::from(parts);
+    let amount = run.bond.saturating_sub(terms.bond - returned);
+    if amount > 0 {
+        run.bond -= amount;
+        account::credit(view, &terms.creator, amount)?;
+        view.emit(BondReturned { run: run.run, to: terms.creator, amount });
+    }
+    Ok(())
+}
+
+/// Close the window in progress before all stages have reported, if any has: the owners ended training.
+/// Without the last stage's report the loss is unknown and the weight stays.
+pub(crate) fn close_early(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) -> Result<(), Stop> {
+    let key = keys::window(&run.run, run.window);
+    if let Some(mut window) = view.get::<Window>(&key)? {
+        close(view, terms, run, &mut window)?;
+        view.put(key, window);
     }
     Ok(())
 }

@@ -89,8 +89,10 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenCanary)
         shown: action.shown,
         salt: action.salt,
     };
-    if !canary.stands || action.truth == action.shown || digest(CANARY, &sealed) != canary.commit {
-        return Err(TxError::Reveal { what: "the canary" }.into());
+    let got = digest(CANARY, &sealed);
+    if !canary.stands || action.truth == action.shown || got != canary.commit {
+        let expected = canary.stands.then_some(canary.commit);
+        return Err(TxError::Reveal { expected, got }.into());
     }
     let claim_key = keys::claim(id, action.window, action.stage, action.index);
     let claim: Claim = view.must(&claim_key, "claim", action.index)?;

@@ -84,7 +84,7 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenDispute
     }
     // Evidence counts for as long again after a claim has matured; then only its bond is at stake.
     let horizon = u64::from(policy::of(view, run_id)?.pending_windows);
-    let (until, now) = (u64::from(claim.window) + 1 + 2 * horizon, slashing::clock(&run));
+    let (until, now) = (u64::from(claim.window) + 1 + 2 * horizon, run.clock());
     if late && now > until {
         return Err(TxError::Late { what: "a dispute of this claim (window)", until, now }.into());
     }

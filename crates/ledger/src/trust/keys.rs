@@ -16,11 +16,6 @@ pub fn conduct(run: &Hash, account: &PublicKey) -> Key {
     key(81, (*run, *account))
 }
 
-/// [`crate::record::Bond`].
-pub fn bond(run: &Hash, account: &PublicKey) -> Key {
-    key(82, (*run, *account))
-}
-
 /// [`crate::record::Dispute`]; its id is the key of the claim.
 pub fn dispute(id: &Hash) -> Key {
     key(83, *id)

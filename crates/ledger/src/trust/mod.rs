@@ -15,10 +15,9 @@
 //! Active shares are never taken back.
 //!
 //! This room does not know any arithmetic: [`referee::Referee`] judges the one step that a game ends with. Nor does
-//! it take bonds: [`bond`] keeps what others post.
+//! it take bonds: the runs' room holds those of members.
 
 pub mod action;
-pub mod bond;
 pub mod canary;
 pub mod deterrence;
 pub mod dispute;

@@ -9,6 +9,7 @@ use crate::{
     cell::Key,
     error::TxError,
     event::{AuditRevealed, PanelDrawn},
+    extraction::operator::operator_of,
     keys,
     record::{AuditStats, AuditVote, Claim, MAX_AUDITORS, Panel, Run, Stage, StageReport, Verdict},
     runs::policy,
@@ -16,6 +17,7 @@ use crate::{
     store::{Stop, View},
     trust::{canary, dispute, params, slashing},
 };
+use std::collections::BTreeSet;
 use tessera_canon::{Domain, Hash, List, PublicKey, digest};
 
 const PICK: Domain = Domain::new("tessera/ledger/audit-pick/v1");
@@ -24,11 +26,6 @@ const DRAW: Domain = Domain::new("tessera/ledger/audit-draw/v1");
 /// Words that must agree in a panel of `auditors`.
 pub fn quorum(auditors: usize) -> usize {
     (2 * auditors).div_ceil(3).max(1)
-}
-
-/// Whether two accounts count as one. Declared operators belong here.
-fn related(a: &PublicKey, b: &PublicKey) -> bool {
-    a == b
 }
 
 pub(crate) fn stats(view: &View<'_>, run: &Hash) -> Result<AuditStats, Stop> {
@@ -89,10 +86,13 @@ fn seat_auditors(view: &mut View<'_>, mut panel: Panel) -> Result<(), Stop> {
         .map(|seat| (digest(DRAW, &(beacon, (panel.id, seat.account))), seat.account))
         .collect();
     order.sort_unstable();
+    let mut taken = BTreeSet::new();
+    for party in panel.parties.iter() {
+        taken.insert(operator_of(view, &panel.run, party)?);
+    }
     let mut auditors: Vec<PublicKey> = Vec::new();
     for (_, account) in order {
-        let apart = |other: &PublicKey| !related(other, &account);
-        if auditors.len() < MAX_AUDITORS && panel.parties.iter().chain(&auditors).all(apart) {
+        if auditors.len() < MAX_AUDITORS && taken.insert(operator_of(view, &panel.run, &account)?) {
             auditors.push(account);
         }
     }
@@ -125,7 +125,7 @@ fn pick(view: &mut View<'_>, report: &StageReport) -> Result<(), Stop> {
             continue;
         }
         let Some(claim) = view.get::<Claim>(&key)? else { continue };
-        let watched = slashing::clock(&run) < slashing::conduct(view, id, &claim.account)?.watched_until;
+        let watched = run.clock() < slashing::conduct(view, id, &claim.account)?.watched_until;
         if watched || below(rate.into()) {
             let place = (report.window, report.stage, index);
             ask(view, keys::audit_id(&key), id, place, vec![claim.account]);
@@ -199,8 +199,9 @@ pub(crate) fn reveal(view: &mut View<'_>, sender: &PublicKey, action: &AuditReve
         digest: action.digest,
         salt: action.salt,
     };
-    if digest(AUDIT, &opening) != vote.commit {
-        return Err(TxError::Reveal { what: "the verdict" }.into());
+    let got = digest(AUDIT, &opening);
+    if got != vote.commit {
+        return Err(TxError::Reveal { expected: Some(vote.commit), got }.into());
     }
     vote.verdict = Some(action.verdict);
     vote.digest = action.digest;

@@ -16,8 +16,6 @@ record! {
         pub reveal_blocks: u64,
         /// Least bond of a dispute.
         pub dispute_bond: u128,
-        /// Cost of one work unit: what claims are reckoned at for bonds, and re-execution for rewards.
-        pub work_price: u128,
         /// Least slash of a fraud (`B_min`), as far as the bond goes.
         pub slash_floor: u128,
         /// Microbatches of pending shares that a first mismatch costs.
@@ -45,7 +43,6 @@ impl Default for TrustParams {
             commit_blocks: 600,
             reveal_blocks: 600,
             dispute_bond: 5_000_000,
-            work_price: 1,
             slash_floor: 1_000_000,
             first_units: 100,
             forgive_windows: 4320,

@@ -58,11 +58,6 @@ record! {
 }
 
 record! {
-    /// Money of a member that a fraud costs, nano-U.
-    pub struct TrainerBond { pub run: Hash, pub account: PublicKey, pub held: u128 }
-}
-
-record! {
     /// An open dispute; its id is the key of the claim.
     pub struct Dispute {
         pub id: Hash,

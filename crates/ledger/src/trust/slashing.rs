@@ -18,18 +18,13 @@ use crate::{
     error::TxError,
     event::Slashed,
     keys,
-    record::{Claim, ClaimState, Conduct, Credits, Dispute, Owner, Run, StageReport, Verdict},
-    runs::policy,
+    record::{Claim, ClaimState, Conduct, Credits, Dispute, Owner, Run, Verdict, Window},
+    runs::{bond, policy},
     seat,
     store::{Stop, View},
-    trust::{bond, params},
+    trust::params,
 };
 use tessera_canon::{Hash, PublicKey};
-
-/// Windows, then epochs after training: what claims mature by.
-pub(crate) fn clock(run: &Run) -> u64 {
-    u64::from(run.window) + u64::from(run.serving_epochs)
-}
 
 /// An account's record, clean if it has none.
 pub(crate) fn conduct(view: &View<'_>, run: &Hash, account: &PublicKey) -> Result<Conduct, Stop> {
@@ -54,14 +49,14 @@ pub(crate) fn condemned(conduct: &Conduct, claim: &Claim) -> bool {
 /// Whether `account` may not work in `run` now.
 pub(crate) fn barred(view: &View<'_>, run: &Run, account: &PublicKey) -> Result<bool, Stop> {
     let conduct = view.get::<Conduct>(&keys::conduct(&run.run, account))?;
-    Ok(conduct.is_some_and(|conduct| clock(run) < conduct.barred_until))
+    Ok(conduct.is_some_and(|conduct| run.clock() < conduct.barred_until))
 }
 
 /// Refuse an account that is barred.
 pub(crate) fn refuse_barred(view: &View<'_>, run: &Run, account: &PublicKey) -> Result<(), Stop> {
     let conduct = conduct(view, &run.run, account)?;
-    if clock(run) < conduct.barred_until {
-        let (until, now) = (conduct.barred_until, clock(run));
+    if run.clock() < conduct.barred_until {
+        let (until, now) = (conduct.barred_until, run.clock());
         return Err(TxError::Barred { account: *account, until, now }.into());
     }
     Ok(())
@@ -72,18 +67,11 @@ fn cost(wu: u64, price: u128) -> u128 {
     u128::from(wu).saturating_mul(price)
 }
 
-/// The median cost of the claims in the same report.
-fn median(view: &View<'_>, claim: &Claim, price: u128) -> Result<u128, Stop> {
-    let key = keys::stage_report(&claim.run, claim.window, claim.stage);
-    let count = view.get::<StageReport>(&key)?.map_or(0, |report| report.claims);
-    let key_of = |index| keys::claim(&claim.run, claim.window, claim.stage, index);
-    view.want((0..count).map(key_of))?;
-    let mut all = Vec::new();
-    for index in 0..count {
-        all.extend(view.get::<Claim>(&key_of(index))?.map(|claim| cost(claim.wu, price)));
-    }
-    all.sort_unstable();
-    Ok(all.get(all.len() / 2).copied().unwrap_or(0))
+/// The median cost of the claims of a window; of the last closed one if it is not closed.
+fn median(view: &View<'_>, run: &Run, window: u32, price: u128) -> Result<u128, Stop> {
+    let closed = window.min(run.window.saturating_sub(1));
+    let window = view.get::<Window>(&keys::window(&run.run, closed))?;
+    Ok(cost(window.map_or(0, |window| window.median), price))
 }
 
 /// Void one claim that has not matured. Returns its shares.
@@ -127,9 +115,9 @@ pub(crate) fn punish(view: &mut View<'_>, dispute: &Dispute, verdict: Verdict) -
     let (id, account) = (&dispute.run, &dispute.accused);
     let run: Run = view.must(&keys::run(id), "run", id)?;
     let claim: Claim = view.must(&dispute.id, "claim", dispute.id)?;
-    let params = params::load(view)?;
+    let (params, policy) = (params::load(view)?, policy::of(view, id)?);
     let mut conduct = conduct(view, id, account)?;
-    let (now, cost) = (clock(&run), cost(claim.wu, params.work_price));
+    let (now, cost) = (run.clock(), cost(claim.wu, policy.work_price));
     let again =
         conduct.mismatches > 0 && now.saturating_sub(conduct.last) <= u64::from(params.forgive_windows);
     let verdict = if verdict == Verdict::Mismatch && again { Verdict::Fraud } else { verdict };
@@ -148,20 +136,20 @@ pub(crate) fn punish(view: &mut View<'_>, dispute: &Dispute, verdict: Verdict) -
                 let unit = claim.shares / u128::from(claim.microbatches.max(1));
                 conduct.debt = conduct.debt.saturating_add(unit * u128::from(params.first_units));
             }
-            taken = bond::slash(view, id, account, cost)?;
+            taken = bond::take(view, id, account, cost)?;
             reward = taken;
         }
         Verdict::Fraud => {
             if !dispute.late {
                 voided = void_all(view, &run, &mut conduct)?;
             }
-            let median = median(view, &claim, params.work_price)?;
+            let median = median(view, &run, claim.window, policy.work_price)?;
             let amount = params.slash_floor.max(median.saturating_mul(3));
-            taken = bond::slash(view, id, account, amount)?;
+            taken = bond::take(view, id, account, amount)?;
             reward = (taken / 2).min(cost.saturating_mul(2));
-            let windows = policy::of(view, id)?.pending_windows.max(1);
+            let windows = policy.pending_windows.max(1);
             conduct.barred_until = conduct.barred_until.max(now + u64::from(windows));
-            seat::vacate(view, id, account)?;
+            seat::bar(view, id, account)?;
         }
     }
     if verdict >= Verdict::Mismatch {
@@ -192,7 +180,7 @@ pub(crate) fn false_audit(
     auditor: &PublicKey,
     amount: u128,
 ) -> Result<u128, Stop> {
-    let taken = bond::slash(view, run, auditor, amount)?;
+    let taken = bond::take(view, run, auditor, amount)?;
     account::to_fund(view, taken)?;
     Ok(taken)
 }

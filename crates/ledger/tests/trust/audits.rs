@@ -179,7 +179,7 @@ fn auditors_are_held_to_their_role_and_phase() {
     assert!(matches!(late, Some(TxError::Late { .. })), "{late:?}");
     let other = AuditReveal { verdict: Verdict::Fraud, ..reveal(&word) };
     let other = world.run(auditor, other).error;
-    assert_eq!(other, Some(TxError::Reveal { what: "the verdict" }));
+    assert!(matches!(other, Some(TxError::Reveal { .. })), "{other:?}");
     world.ok(auditor, reveal(&word));
     let again = world.run(auditor, reveal(&word)).error;
     assert!(again.is_some(), "a word is revealed once");
@@ -318,7 +318,7 @@ fn canaries_measure_auditors_pay_finders_and_excuse_only_work_that_was_done() {
     let mut forged = open_canary(&world, 2, 0);
     forged.truth = Hash([9; 32]);
     let forged = world.run(2, forged).error;
-    assert_eq!(forged, Some(TxError::Reveal { what: "the canary" }));
+    assert!(matches!(forged, Some(TxError::Reveal { .. })), "{forged:?}");
     let action = open_canary(&world, 2, 0);
     world.ok(2, action);
     assert_eq!(world.balance(auditors[0]), finder + 70_000);

@@ -12,7 +12,7 @@ use tessera_ledger::{
     action::*,
     genesis::{Parameters, Params},
     keys, query,
-    record::{self, Claim, Dispute, DisputePhase, TrainerBond},
+    record::{Claim, Dispute, DisputePhase},
     runs::policy::{Bounds, Policy},
     trust::{TrustParams, kind::Kind},
 };
@@ -25,7 +25,6 @@ pub fn trust_params() -> TrustParams {
         step_blocks: STEP,
         commit_blocks: 3,
         reveal_blocks: 3,
-        work_price: 1_000,
         slash_floor: 1_000_000,
         first_units: 2,
         forgive_windows: 10,
@@ -37,7 +36,14 @@ pub fn trust_params() -> TrustParams {
 pub fn parameters() -> Parameters {
     Parameters {
         base: Params { lapse_blocks: 1_000_000, ..params() },
-        policy: Policy { pending_windows: 3, transfer_lock: 8, audit_rate: 50, ..Policy::default() },
+        policy: Policy {
+            pending_windows: 3,
+            transfer_lock: 8,
+            audit_rate: 50,
+            work_price: 1_000,
+            theta: 0,
+            ..Policy::default()
+        },
         bounds: Bounds { pending_windows_from: 1, deterrence: false, ..Bounds::default() },
         trust: trust_params(),
         ..Parameters::demo()
@@ -78,11 +84,12 @@ pub fn give_bond(world: &mut World, of: u32, amount: u128) {
     let mut account = query::account(world.get(), &public(of)).expect("funded");
     account.balance -= amount;
     world.state.0.insert(key, Cell::pack(&account.into()));
-    let bond = TrainerBond { run: RUN, account: public(of), held: amount };
-    world.state.0.insert(keys::bond(&RUN, &public(of)), Cell::pack(&record::Record::from(bond)));
+    let mut member = query::member(world.get(), &RUN, &public(of)).expect("a member");
+    member.bond += amount;
+    world.state.0.insert(keys::member(&RUN, &public(of)), Cell::pack(&member.into()));
 }
 pub fn bond_of(world: &World, of: u32) -> u128 {
-    query::trainer_bond(world.get(), &RUN, &public(of)).map_or(0, |bond| bond.held)
+    query::member(world.get(), &RUN, &public(of)).map_or(0, |member| member.bond)
 }
 
 /// What `told` makes an accusation against account `of` about its work in `window`.

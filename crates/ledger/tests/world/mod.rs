@@ -260,6 +260,11 @@ pub fn create_run(run: Hash, stages: u16, designers: u32) -> CreateRun {
         supply: 10_000,
         supply_epochs: 2,
         policy: None,
+        wu_flops: 1_000_000,
+        loss_source: LossSource::LastStage,
+        open_stages: 0,
+        bootstrap_windows: 0,
+        fork_part: 3000,
     }
 }
 pub fn join(run: Hash, index: u32) -> JoinRun {
