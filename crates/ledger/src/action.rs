@@ -5,7 +5,7 @@ use tessera_canon::choice;
 
 pub use crate::{
     accounts::action::*, credits::action::*, extraction::action::*, governance::action::*, market::action::*,
-    ownership::action::*, runs::action::*,
+    ownership::action::*, runs::action::*, trust::action::*,
 };
 
 choice! {
@@ -30,6 +30,13 @@ choice! {
         61 => LapseSeat(LapseSeat),
         122 => WithdrawBond(WithdrawBond),
         // Trust.
+        15 => OpenDispute(OpenDispute),
+        16 => DisputeStep(DisputeStep),
+        17 => ResolveDispute(ResolveDispute),
+        18 => AuditCommit(AuditCommit),
+        19 => AuditReveal(AuditReveal),
+        90 => SealCanary(SealCanary),
+        91 => OpenCanary(OpenCanary),
         // Shares.
         22 => TransferShares(TransferShares),
         26 => ClaimCredits(ClaimCredits),

@@ -116,6 +116,28 @@ pub enum TxError {
     NotDelegate { account: PublicKey, got: PublicKey },
     #[error("{locked} shares have voted and cannot move until the vote ends; {movable} can, not {needed}")]
     VoteLocked { locked: u128, movable: u128, needed: u128 },
+    // Trust.
+    #[error("{account} is barred from the run until window {until}, this is {now}")]
+    Barred { account: PublicKey, until: u64, now: u64 },
+    #[error("the claim must be {expected} for this, it is {got}")]
+    ClaimState { expected: &'static str, got: &'static str },
+    #[error("{needed} shares are to be moved, the transfer lock leaves {movable}")]
+    SharesLocked { needed: u128, movable: u128 },
+    #[error("the dispute waits for {expected}, this is {got}")]
+    Turn { expected: &'static str, got: &'static str },
+    #[error("this network has no referee for accusations of kind {kind}, so none is taken")]
+    NoReferee { kind: String },
+    #[error("the referee cannot judge this step: {reason}")]
+    Referee { reason: String },
+    #[error("the evidence does not count: {detail}")]
+    Evidence { detail: &'static str },
+    #[error("level {level} of the dispute: {detail}")]
+    Child { level: u8, detail: &'static str },
+    #[error(
+        "audits that find {audit_rate}/10000, {windows} pending windows and a bond of {bond} claims do not deter fakes"
+    )]
+    Deterrence { audit_rate: u16, windows: u32, bond: u16 },
+
     // Runs.
     #[error("the evaluation of window {window} is not over; its phase ends at height {until} at the latest")]
     Evaluating { window: u32, until: u64 },
@@ -176,6 +198,8 @@ impl TxError {
                 | Self::Early { .. }
                 | Self::TooMany { .. }
                 | Self::VoteLocked { .. }
+                | Self::Barred { .. }
+                | Self::SharesLocked { .. }
                 | Self::Evaluating { .. }
                 | Self::Phase { .. }
                 | Self::BondLocked { .. }

@@ -8,7 +8,7 @@ use tessera_canon::{Domain, Hash, MerkleTree, choice, digest, merkle_root};
 
 pub use crate::{
     accounts::event::*, credits::event::*, extraction::event::*, governance::event::*, machine::event::*,
-    market::event::*, ownership::event::*, runs::event::*,
+    market::event::*, ownership::event::*, runs::event::*, trust::event::*,
 };
 
 const EVENT: Domain = Domain::new("tessera/ledger/event/v1");
@@ -62,6 +62,14 @@ choice! {
         81 => OfferCancelled(OfferCancelled),
         82 => Sold(Sold),
         // Trust.
+        110 => DisputeOpened(DisputeOpened),
+        111 => DisputeMoved(DisputeMoved),
+        112 => DisputeClosed(DisputeClosed),
+        113 => Slashed(Slashed),
+        114 => PanelDrawn(PanelDrawn),
+        115 => AuditRevealed(AuditRevealed),
+        116 => CanaryOpened(CanaryOpened),
+        117 => FalseAudit(FalseAudit),
         // Governance.
         140 => Proposed(Proposed),
         141 => VoteCast(VoteCast),

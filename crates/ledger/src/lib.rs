@@ -18,10 +18,13 @@
 //! - who earns what is a product of integers: shares = microbatches x work units x risk weight;
 //! - the order of independent transactions in a block does not show in the state.
 //!
-//! Places kept for later, on purpose without code: audits and disputes (claims are `Pending` until they
-//! mature), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
+//! Places kept for later, on purpose without code: the referee that judges the last step of a dispute
+//! (`trust::referee`), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
 //! redemption and failover (`session`), series and roll-over (every record carries its `series`, now 0),
 //! the public lane (`epoch`, at its numbered step).
+
+#[cfg(test)]
+extern crate self as tessera_ledger; // so that tests here and in tests/ share a file
 
 pub mod accounts;
 pub mod action;
@@ -38,6 +41,7 @@ pub mod ownership;
 pub mod query;
 pub mod record;
 pub mod runs;
+pub mod trust;
 
 pub use accounts::{account, evidence, genesis, issuance};
 pub use action::Action;
@@ -57,4 +61,5 @@ pub use record::Record;
 pub use runs::policy::Policy;
 pub(crate) use runs::seat;
 pub use runs::{run, window};
+pub use trust::referee;
 pub use tx::{MAX_TX_BYTES, SignedTx, Tx};

@@ -100,6 +100,21 @@ one_cell! {
     assembly(run: &Hash) -> Assembly = assembly;
     /// Verified work of an account in a run; in all for [`Hash::ZERO`].
     chamber_work(run: &Hash, account: &PublicKey) -> ChamberWork = chamber_work;
+    // Trust.
+    /// What a run's verdicts say of an account.
+    conduct(run: &Hash, account: &PublicKey) -> Conduct = conduct;
+    /// An open dispute; its id is the key of the claim.
+    dispute(id: &Hash) -> Dispute = dispute;
+    /// A panel of auditors.
+    panel(id: &Hash) -> Panel = panel;
+    /// An auditor's word.
+    audit_vote(panel: &Hash, auditor: &PublicKey) -> AuditVote = audit_vote;
+    /// What audits of a run found.
+    audit_stats(run: &Hash) -> AuditStats = audit_stats;
+    /// A sealed canary.
+    canary(run: &Hash, window: u32, account: &PublicKey) -> Canary = canary;
+    /// What the transfer lock holds of an owner's shares; see also [`movable_shares`].
+    vesting(run: &Hash, account: &PublicKey) -> Vesting = vesting;
 }
 
 /// The committee of the last evaluation of `run`: the evaluation's cell, then one cell for each member.
@@ -213,4 +228,28 @@ pub fn power(
 /// All proposals of a run, or of the network for [`Hash::ZERO`].
 pub fn proposals_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Proposal> {
     list(&get, &keys::list_of_proposals(run)).iter().filter_map(|id| proposal(&get, id)).collect()
+}
+/// Active shares that `account` could transfer in `epoch`, votes aside: its owner and vesting cells, and the run's.
+pub fn movable_shares(
+    get: impl Fn(&Key) -> Option<Cell>,
+    run: &Hash,
+    account: &PublicKey,
+    epoch: u32,
+) -> u128 {
+    let held = owner(&get, run, account).map_or(0, |owner| owner.shares);
+    let Some(vesting) = vesting(&get, run, account) else { return held };
+    let policy: Option<RunPolicy> = read(&get, &keys::run_policy(run));
+    let trust: Option<TrustParams> = read(&get, &keys::trust_params());
+    let since: Option<Unlocking> = read(&get, &keys::unlocking(run));
+    let lock = crate::ownership::vesting::Lock {
+        span: policy.map_or(0, |record| record.policy.transfer_lock),
+        serving: trust.unwrap_or_default().serving_lock,
+        since: since.map(|unlocking| unlocking.since),
+        now: epoch,
+    };
+    held.saturating_sub(vesting.locked(&lock))
+}
+/// The open disputes.
+pub fn disputes(get: impl Fn(&Key) -> Option<Cell>) -> Vec<Dispute> {
+    list(&get, &keys::list_of_disputes()).iter().filter_map(|id| dispute(&get, id)).collect()
 }

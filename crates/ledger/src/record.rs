@@ -21,6 +21,7 @@ pub use crate::{
     market::record::*,
     ownership::record::*,
     runs::{policy::RunPolicy, record::*},
+    trust::{params::TrustParams, record::*},
 };
 
 /// A network address as text, `ip:port`.
@@ -72,12 +73,14 @@ records! {
     10 => RunTerms, 11 => Run, 12 => Designer, 13 => Stage, 14 => Seat, 15 => Member, 16 => Window,
     17 => StageReport, 18 => RunPolicy, 19 => Evaluation, 20 => EvalMember, 21 => CommitteeParams, 22 => Lineage,
     // Shares.
-    30 => Credits, 31 => Claim, 32 => Owner,
+    30 => Credits, 31 => Claim, 32 => Owner, 33 => Vesting, 34 => Unlocking,
     // Credits.
     40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => FeeShares,
     // Market.
     60 => Offer,
     // Trust.
+    80 => TrustParams, 81 => Conduct, 83 => Dispute, 84 => DisputeLevel, 85 => DisputeProof,
+    86 => Panel, 87 => AuditVote, 88 => AuditStats, 89 => Canary,
     // Governance.
     100 => GovernanceTerms, 101 => Proposal, 102 => ProposalMotion, 103 => Tally, 104 => Ballot, 105 => VoteLock,
     106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => ChamberWork, 110 => History,
@@ -95,7 +98,7 @@ mod tests {
         cell::Cell,
         governance::parameter::Parameter,
     };
-    use tessera_canon::{Hash, List, PublicKey};
+    use tessera_canon::{Blob, Hash, List, PublicKey};
 
     /// Records whose size varies, at their largest; the others have one size each and are packed in every test.
     #[test]
@@ -226,6 +229,41 @@ mod tests {
                 work: Wide::default(),
                 locked: 1,
                 older: hash,
+            }
+            .into(),
+            // Trust.
+            DisputeProof { dispute: hash, at: 1, bytes: Blob::new(vec![1; PROOF_CELL]).expect("it fits") }
+                .into(),
+            Panel {
+                id: hash,
+                run: hash,
+                window: 1,
+                stage: 1,
+                index: 1,
+                parties: List::new(vec![key; 2]).expect("two fit"),
+                drawn: Some(1),
+                auditors: List::new(vec![key; MAX_AUDITORS]).expect("they fit"),
+            }
+            .into(),
+            Dispute {
+                id: hash,
+                run: hash,
+                window: 1,
+                stage: 1,
+                index: 1,
+                challenger: key,
+                accused: key,
+                bond: 1,
+                counter: 1,
+                audit: true,
+                paneled: true,
+                late: true,
+                phase: DisputePhase::Prove,
+                kind: Some(crate::trust::kind::Kind::Dot),
+                evidence: hash,
+                level: 1,
+                proof: 1,
+                deadline: 1,
             }
             .into(),
         ];

@@ -183,6 +183,8 @@ fn notes_of_several_owners_are_merged_with_their_signatures() {
 #[test]
 fn moved_shares_earn_from_then_on() {
     let mut world = World::serving_run(6);
+    // Past the transfer lock: eight epochs of four blocks.
+    world.blocks(4 * 8);
     let shares = query::owner(world.get(), &RUN, &public(1)).unwrap().shares;
     let due = query::due_credits(world.get(), &RUN, &public(1));
     world.ok(1, TransferShares { run: RUN, to: public(5), amount: shares });

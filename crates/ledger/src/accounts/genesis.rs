@@ -6,6 +6,7 @@ use crate::{
     keys,
     record::{Account, CommitteeParams, Endpoint, ExtractionParams, Globals, Issuance, Record, Validator},
     runs::policy::{Bounds, Policy},
+    trust::TrustParams,
 };
 use std::collections::BTreeMap;
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, Text, digest, record};
@@ -115,6 +116,7 @@ record! {
         /// Evaluation committees.
         pub committee: CommitteeParams,
         // Trust.
+        pub trust: TrustParams,
         // Credits.
         // Market.
         // Governance.
@@ -133,6 +135,7 @@ impl Default for Parameters {
             security: SecurityTerms::default(),
             committee: CommitteeParams::default(),
             // Trust.
+            trust: TrustParams::default(),
             // Credits.
             // Market.
             // Governance.
@@ -165,6 +168,7 @@ impl Parameters {
             security: SecurityTerms::demo(),
             committee: CommitteeParams { commit_blocks: 4, reveal_blocks: 4, ..CommitteeParams::default() },
             // Trust.
+            trust: TrustParams::demo(),
             // Credits.
             // Market.
             // Governance.
@@ -186,6 +190,7 @@ impl Parameters {
             (keys::security(), Cell::pack(&self.security.clone().into())),
             (keys::committee_params(), Cell::pack(&self.committee.clone().into())),
             // Trust.
+            (keys::trust_params(), Cell::pack(&self.trust.clone().into())),
             // Credits.
             // Market.
             // Governance.

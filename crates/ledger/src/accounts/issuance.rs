@@ -139,7 +139,8 @@ mod tests {
         let mut lists = ListChanges::new();
         for phase in 0..2 {
             loop {
-                let mut view = View::new(&context, &supplied, &none, &lists);
+                let mut view =
+                    View::new(&context, &crate::trust::referee::NoReferee, &supplied, &none, &lists);
                 let done = if phase == 0 { step(&mut view) } else { view.flush_lists() };
                 match done {
                     Ok(()) => {

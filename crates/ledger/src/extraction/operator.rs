@@ -18,7 +18,7 @@ use crate::{
 use tessera_canon::{Hash, PublicKey};
 
 /// The operator under which `account` is counted in `run`.
-fn operator_of(view: &View<'_>, run: &Hash, account: &PublicKey) -> Result<PublicKey, Stop> {
+pub(crate) fn operator_of(view: &View<'_>, run: &Hash, account: &PublicKey) -> Result<PublicKey, Stop> {
     let declared = view.get::<Affiliation>(&keys::affiliation(run, account))?;
     Ok(declared.map_or(*account, |affiliation| affiliation.operator))
 }

@@ -2,6 +2,7 @@
 
 mod extraction;
 mod governance;
+mod trust;
 
 use crate::{
     keys,
@@ -62,6 +63,9 @@ struct Scan {
     slots: u64,
     lengths: u64,
     positions: u64,
+    // Trust.
+    disputes: Vec<Dispute>,
+    policies: Vec<RunPolicy>,
 }
 
 /// Check `state`; the first violation found is returned.
@@ -79,6 +83,7 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     scan.notes()?;
     scan.lists()?;
     extraction::check(&scan)?;
+    trust::check(state, &scan)?;
     for (id, credits) in &scan.credits {
         scan.run(id, credits)?;
     }
@@ -113,10 +118,17 @@ impl Scan {
             Record::Designer(designer) => drop(self.designers.insert((designer.run, designer.account))),
             Record::Window(window) => drop(self.of(window.run).windows.insert(window.window, window)),
             Record::Claim(claim) => {
+                let condemned = trust::condemned(state, &claim);
                 let sums = self.of(claim.run);
                 match claim.state {
-                    ClaimState::Pending => sums.claims_pending += claim.shares,
-                    ClaimState::Active => sums.claims_active += claim.shares,
+                    ClaimState::Pending | ClaimState::Disputed if condemned => {
+                        sums.claims_void += claim.shares
+                    }
+                    ClaimState::Pending | ClaimState::Disputed => sums.claims_pending += claim.shares,
+                    ClaimState::Active => {
+                        sums.claims_active += claim.shares - claim.voided;
+                        sums.claims_void += claim.voided;
+                    }
                     ClaimState::Void => sums.claims_void += claim.shares,
                 }
                 sums.claims.push(claim);
@@ -161,6 +173,13 @@ impl Scan {
                 hold("LIST", at == Some(slot.at), || format!("{slot:?} has position {at:?}"))?;
             }
             Record::ListPosition(_) => self.positions += 1,
+            // Trust.
+            Record::Canary(canary) => self.money += canary.deposit,
+            Record::Dispute(dispute) => {
+                self.money += dispute.bond + dispute.counter;
+                self.disputes.push(dispute);
+            }
+            Record::RunPolicy(policy) => self.policies.push(policy),
             _ => {}
         }
         Ok(())

@@ -12,14 +12,17 @@ use crate::{
     keys,
     machine::epoch,
     market::offer,
-    note, run,
+    note,
+    referee::{NoReferee, Referee},
+    run,
     runs::{bond, evaluation, fork},
     seat, session, shares,
     store::{Cells, ListChanges, Stop, View},
+    trust::{canary, dispute, panel},
     tx::SignedTx,
     window,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use tessera_canon::{Domain, Hash, PublicKey, Text, digest};
 
 const SEEN: Domain = Domain::new("tessera/ledger/seen-signature/v1");
@@ -74,6 +77,7 @@ pub struct Outcome {
 /// A block being run. Call `begin`, `apply` for each transaction, `end`, `finish`.
 pub struct BlockSession {
     context: BlockContext,
+    referee: Arc<dyn Referee>,
     supplied: Cells,
     written: Cells,
     lists: ListChanges,
@@ -84,9 +88,15 @@ pub struct BlockSession {
 }
 
 impl BlockSession {
+    /// A block of a network without a referee: no dispute can be narrowed to a step.
     pub fn new(context: BlockContext) -> Self {
+        Self::with_referee(context, Arc::new(NoReferee))
+    }
+    /// A block whose disputes `referee` judges. Every validator of a network must use the same one.
+    pub fn with_referee(context: BlockContext, referee: Arc<dyn Referee>) -> Self {
         Self {
             context,
+            referee,
             supplied: Cells::new(),
             written: Cells::new(),
             lists: ListChanges::new(),
@@ -160,7 +170,7 @@ impl BlockSession {
 
     /// Run `step` and keep its effects only if it succeeds.
     fn attempt(&mut self, step: impl FnOnce(&mut View<'_>) -> Result<(), Stop>) -> Result<(), Stop> {
-        let mut view = View::new(&self.context, &self.supplied, &self.written, &self.lists);
+        let mut view = View::new(&self.context, &*self.referee, &self.supplied, &self.written, &self.lists);
         step(&mut view)?;
         let effects = view.effects;
         self.written.extend(effects.cells);
@@ -212,6 +222,13 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::LapseSeat(action) => seat::lapse(view, sender, action),
         Action::ReportWindow(action) => window::report(view, sender, action),
         // Trust.
+        Action::OpenDispute(action) => dispute::open(view, sender, action),
+        Action::DisputeStep(action) => dispute::step(view, sender, action),
+        Action::ResolveDispute(action) => dispute::resolve(view, action),
+        Action::AuditCommit(action) => panel::commit(view, sender, action),
+        Action::AuditReveal(action) => panel::reveal(view, sender, action),
+        Action::SealCanary(action) => canary::seal(view, sender, action),
+        Action::OpenCanary(action) => canary::open(view, sender, action),
         // Shares.
         Action::TransferShares(action) => shares::transfer(view, sender, action),
         Action::ClaimCredits(action) => shares::claim(view, id, sender, action),

@@ -1,4 +1,5 @@
-//! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws and evaluations.
+//! Do the work of a block's start: epoch boundaries in their fixed order, then draws of seats, evaluations and
+//! draws of auditors.
 //!
 //! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
 //! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
@@ -12,11 +13,13 @@ use crate::{
     extraction::report,
     governance::proposal,
     keys,
+    ownership::vesting,
     record::{Credits, Run, RunState, RunTerms},
     run,
     runs::{draw, evaluation},
     session,
     store::{Stop, View},
+    trust::{dispute, panel},
     window,
 };
 use tessera_canon::Hash;
@@ -34,7 +37,8 @@ pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
         boundary(view, height / epoch_blocks)?;
     }
     draw::draw(view)?;
-    evaluation::step(view)
+    evaluation::step(view)?;
+    panel::draw(view)
 }
 
 /// Open `epoch`.
@@ -46,8 +50,10 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
     // 3 auctions.
+    // 4 claims mature, after disputes whose time is over.
+    dispute::sweep(view)?;
     for run in &runs {
-        // 4 claims mature.
+        vesting::note_serving(view, run)?;
         progress(view, run, epoch)?;
     }
     for run in &runs {

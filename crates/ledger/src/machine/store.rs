@@ -12,6 +12,7 @@ use crate::{
     genesis::{NetworkPolicy, Params},
     keys,
     record::{ListLength, ListPosition, ListSlot, Record, Stored},
+    referee::Referee,
 };
 use std::collections::BTreeMap;
 use tessera_canon::Hash;
@@ -45,6 +46,7 @@ pub(crate) struct Effects {
 /// The state as one call sees it.
 pub(crate) struct View<'a> {
     pub(crate) context: &'a BlockContext,
+    pub(crate) referee: &'a dyn Referee,
     supplied: &'a Cells,
     block: &'a Cells,
     lists: &'a ListChanges,
@@ -54,11 +56,12 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     pub(crate) fn new(
         context: &'a BlockContext,
+        referee: &'a dyn Referee,
         supplied: &'a Cells,
         block: &'a Cells,
         lists: &'a ListChanges,
     ) -> Self {
-        Self { context, supplied, block, lists, effects: Effects::default() }
+        Self { context, referee, supplied, block, lists, effects: Effects::default() }
     }
 
     fn find(&self, key: &Key) -> Option<&Option<Cell>> {

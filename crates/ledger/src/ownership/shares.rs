@@ -7,6 +7,7 @@ use crate::{
     event::{CreditsClaimed, SharesMoved},
     governance, keys,
     note::{self, NewNote},
+    ownership::vesting,
     record::{Credits, Owner},
     seat,
     store::{Stop, View},
@@ -53,6 +54,7 @@ pub(crate) fn take(
         return Err(TxError::VoteLocked { locked, movable, needed: amount }.into());
     }
     governance::history::shares_change(view, &owner)?;
+    vesting::check_movable(view, &credits.run, account, owner.shares, amount)?;
     touch(&mut owner, credits);
     owner.shares -= amount;
     view.put(key, owner);
@@ -77,7 +79,7 @@ pub(crate) fn give(
 pub(crate) fn transfer(view: &mut View<'_>, sender: &PublicKey, action: &TransferShares) -> Result<(), Stop> {
     let run = &action.run;
     let (from_key, to_key) = (keys::owner(run, sender), keys::owner(run, &action.to));
-    view.want([keys::credits(run), from_key, to_key, keys::member(run, sender)])?;
+    view.want([keys::credits(run), from_key, to_key, keys::member(run, sender), keys::vesting(run, sender)])?;
     let credits: Credits = view.must(&keys::credits(run), "run", run)?;
     if action.to == *sender || action.amount == 0 {
         return Err(TxError::Parameter {

@@ -2,7 +2,7 @@
 //! with the invariant scan.
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Signature, Text, digest};
 use tessera_ledger::{
     action::*,
@@ -12,6 +12,7 @@ use tessera_ledger::{
     memory::MemState,
     query,
     record::{RunState, Seat},
+    referee::{NoReferee, Referee},
     tx::{SignedTx, Tx},
 };
 
@@ -44,6 +45,8 @@ pub struct World {
     pub network: Hash,
     pub height: u64,
     pub keys: Vec<SecretKey>,
+    /// Who judges disputes.
+    pub referee: Arc<dyn Referee>,
     /// Transactions of the block being made, by sender.
     used: BTreeMap<PublicKey, u64>,
 }
@@ -65,7 +68,8 @@ impl World {
         let state = MemState::new(&genesis);
         invariants::check(&state).expect("genesis holds");
         let keys = (0..accounts).map(key).collect();
-        Self { state, network: genesis.network_id(), height: 0, keys, used: BTreeMap::new() }
+        let referee = Arc::new(NoReferee);
+        Self { state, network: genesis.network_id(), height: 0, keys, referee, used: BTreeMap::new() }
     }
     pub fn get(&self) -> impl Fn(&Hash) -> Option<tessera_ledger::Cell> + '_ {
         |key| self.state.get(key)
@@ -92,7 +96,7 @@ impl World {
     pub fn block(&mut self, txs: &[SignedTx]) -> Outcome {
         self.height += 1;
         self.used.clear();
-        let outcome = self.state.run_block(self.context(), txs);
+        let outcome = self.state.run_block_with(self.context(), self.referee.clone(), txs);
         if let Err(violation) = invariants::check(&self.state) {
             panic!("at height {}: {violation}", self.height);
         }
