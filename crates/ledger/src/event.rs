@@ -44,9 +44,18 @@ choice! {
         56 => HostPaid(HostPaid),
         57 => Expired(Expired),
         // Market.
-        80 => OfferPosted(OfferPosted),
-        81 => OfferCancelled(OfferCancelled),
-        82 => Sold(Sold),
+        80 => OrderCommitted(OrderCommitted),
+        81 => OrderRevealed(OrderRevealed),
+        82 => OrderReturned(OrderReturned),
+        83 => OrderForfeited(OrderForfeited),
+        84 => OrderFilled(OrderFilled),
+        85 => AuctionCleared(AuctionCleared),
+        86 => AutoSold(AutoSold),
+        87 => AutoSellChanged(AutoSellChanged),
+        88 => ProceedsClaimed(ProceedsClaimed),
+        89 => HostAsked(HostAsked),
+        90 => StagePriced(StagePriced),
+        91 => FeePaidInCredits(FeePaidInCredits),
         // Trust.
         // Governance.
         // Extraction.

@@ -19,7 +19,7 @@
 //! - the order of independent transactions in a block does not show in the state.
 //!
 //! Places kept for later, on purpose without code: audits and disputes (claims are `Pending` until they
-//! mature), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
+//! mature), admission work and related identities (`seat::draw`), blind
 //! redemption and failover (`session`), series and roll-over (every record carries its `series`, now 0),
 //! public lane and issuance (`epoch`, at their numbered steps), governance of `Params`.
 
@@ -55,4 +55,4 @@ pub use record::Record;
 pub use runs::policy::Policy;
 pub(crate) use runs::seat;
 pub use runs::{run, window};
-pub use tx::{MAX_TX_BYTES, SignedTx, Tx};
+pub use tx::{FeeSource, MAX_TX_BYTES, SignedTx, Tx};

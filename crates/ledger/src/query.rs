@@ -10,6 +10,8 @@ use crate::{
 };
 use tessera_canon::{Hash, PublicKey};
 
+pub use crate::market::query::*;
+
 /// The value at `key`.
 pub fn read<T: Stored>(get: impl Fn(&Key) -> Option<Cell>, key: &Key) -> Option<T> {
     get(key).as_ref().and_then(Cell::unpack).and_then(T::from_record)
@@ -55,8 +57,6 @@ one_cell! {
     owner(run: &Hash, account: &PublicKey) -> Owner = owner;
     /// A note.
     note(id: &Hash) -> Note = note;
-    /// An offer.
-    offer(id: &Hash) -> Offer = offer;
     /// A lock.
     lock(order: &Hash) -> Lock = lock;
     /// The money of a lock.
@@ -89,10 +89,6 @@ pub fn notes_of(get: impl Fn(&Key) -> Option<Cell>, owner: &PublicKey) -> Vec<No
 pub fn holdings_of(get: impl Fn(&Key) -> Option<Cell>, account: &PublicKey) -> Vec<Owner> {
     let runs = list(&get, &keys::list_of_holdings(account));
     runs.iter().filter_map(|run| owner(&get, run, account)).collect()
-}
-/// The open offers of a run.
-pub fn offers_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Offer> {
-    list(&get, &keys::list_of_offers(run)).iter().filter_map(|id| offer(&get, id)).collect()
 }
 /// Keys of every stage of a run.
 pub fn keys_for_stages(terms: &RunTerms) -> Vec<Key> {

@@ -72,7 +72,9 @@ records! {
     // Credits.
     40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => FeeShares,
     // Market.
-    60 => Offer,
+    60 => MarketOrder, 61 => OrderNotes, 62 => Batch, 63 => PriceHead, 64 => PricePart, 65 => AutoSell, 66 => Lot,
+    67 => Wrap, 68 => Proceeds, 69 => OwnerProceeds, 70 => HostOffer, 71 => StagePrice, 72 => ClassHolding,
+    73 => MarketParams,
     // Trust.
     // Governance.
     // Extraction.

@@ -6,9 +6,10 @@ use crate::{
     event::{FeePaid, Transferred},
     genesis::Params,
     keys,
+    market::fee,
     record::{Account, Globals},
     store::{Stop, View},
-    tx::{MAX_TX_BYTES, SignedTx},
+    tx::{FeeSource, MAX_TX_BYTES, SignedTx},
 };
 use tessera_canon::PublicKey;
 
@@ -43,7 +44,8 @@ pub(crate) fn check_envelope(view: &View<'_>, tx: &SignedTx, verified: bool) -> 
     if body.fee < least {
         return Err(TxError::FeeTooSmall { expected: least, got: body.fee }.into());
     }
-    if account.balance < body.fee {
+    fee::check(view, body)?;
+    if matches!(body.fee_from, FeeSource::U(_)) && account.balance < body.fee {
         return Err(TxError::FeeFunds { expected: body.fee, got: account.balance }.into());
     }
     Ok(())
@@ -52,15 +54,19 @@ pub(crate) fn check_envelope(view: &View<'_>, tx: &SignedTx, verified: bool) -> 
 /// Take the fee and count the nonce; the envelope was checked.
 pub(crate) fn charge(view: &mut View<'_>, tx: &SignedTx) -> Result<(), Stop> {
     let mut account = load(view, &tx.body.sender)?;
-    account.balance = account.balance.saturating_sub(tx.body.fee);
     account.nonce += 1;
+    let in_credits = fee::charge(view, &tx.id(), &tx.body)?;
+    if !in_credits {
+        account.balance = account.balance.saturating_sub(tx.body.fee);
+    }
     view.put(keys::account(&tx.body.sender), account);
+    if in_credits {
+        return Ok(());
+    }
     if view.params()?.fee_to_fund {
         to_fund(view, tx.body.fee)?;
     } else {
-        let mut globals = globals(view)?;
-        globals.burned += tx.body.fee;
-        view.put(keys::globals(), globals);
+        burn(view, tx.body.fee)?;
     }
     view.emit(FeePaid { payer: tx.body.sender, amount: tx.body.fee });
     Ok(())
@@ -68,6 +74,14 @@ pub(crate) fn charge(view: &mut View<'_>, tx: &SignedTx) -> Result<(), Stop> {
 
 fn globals(view: &View<'_>) -> Result<Globals, Stop> {
     Ok(view.get(&keys::globals())?.unwrap_or(Globals { issued: 0, burned: 0, fund: 0 }))
+}
+
+/// Take `amount` out of the world.
+pub(crate) fn burn(view: &mut View<'_>, amount: u128) -> Result<(), Stop> {
+    let mut globals = globals(view)?;
+    globals.burned += amount;
+    view.put(keys::globals(), globals);
+    Ok(())
 }
 
 /// Put `amount` into the public fund.

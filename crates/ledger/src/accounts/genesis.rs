@@ -3,7 +3,7 @@
 use crate::{
     cell::{Cell, Key},
     keys,
-    record::{Account, Endpoint, Globals, Record, Validator},
+    record::{Account, Endpoint, Globals, MarketParams, Record, Validator},
     runs::policy::{Bounds, Policy},
 };
 use std::collections::BTreeMap;
@@ -78,6 +78,7 @@ record! {
         // Trust.
         // Credits.
         // Market.
+        pub market: MarketParams,
         // Governance.
         // Extraction.
     }
@@ -92,6 +93,7 @@ impl Default for Parameters {
             // Trust.
             // Credits.
             // Market.
+            market: MarketParams::default(),
             // Governance.
             // Extraction.
         }
@@ -113,6 +115,7 @@ impl Parameters {
             // Trust.
             // Credits.
             // Market.
+            market: MarketParams::demo(),
             // Governance.
             // Extraction.
         }
@@ -130,6 +133,7 @@ impl Parameters {
             // Trust.
             // Credits.
             // Market.
+            (keys::market_params(), Cell::pack(&self.market.clone().into())),
             // Governance.
             // Extraction.
         ]

@@ -6,6 +6,7 @@ use crate::{
     error::TxError,
     event::{CreditsClaimed, SharesMoved},
     keys,
+    market::proceeds,
     note::{self, NewNote},
     record::{Credits, Owner},
     seat,
@@ -47,6 +48,7 @@ pub(crate) fn take(
     if owner.shares < amount {
         return Err(TxError::Shares { needed: amount, got: owner.shares }.into());
     }
+    proceeds::touch(view, &credits.run, account, owner.shares)?;
     touch(&mut owner, credits);
     owner.shares -= amount;
     view.put(key, owner);
@@ -61,6 +63,7 @@ pub(crate) fn give(
     amount: u128,
 ) -> Result<(), Stop> {
     let mut owner = load_or_new(view, credits, account)?;
+    proceeds::touch(view, &credits.run, account, owner.shares)?;
     touch(&mut owner, credits);
     owner.shares += amount;
     view.put(keys::owner(&credits.run, account), owner);

@@ -272,6 +272,7 @@ fn mature_stage(view: &mut View<'_>, run: &Hash, report: &StageReport, void: boo
             view.emit(ClaimVoided { run: *run, window, stage, account, shares: made });
         } else {
             claim.state = ClaimState::Active;
+            crate::market::proceeds::touch(view, run, &account, owner.shares)?;
             crate::accumulator::touch(&mut owner, &credits);
             owner.shares += made;
             credits.active += made;
