@@ -300,6 +300,7 @@ fn market(t: &mut Table) {
     );
     world.to_phase(Asset::Cu, true);
     world.to_phase(Asset::Cu, false);
+    world.blocks(1);
     let mut free = query::notes_of(world.get(), &public(0)).remove(0);
     free.flags = tessera_ledger::record::Note::BOUND;
     let (id, key) = (free.id, tessera_ledger::keys::note(&free.id));

@@ -132,13 +132,11 @@ fn market_example() {
     // 90 are handed out.
     let mut world = World::new(8, free_shares(params()));
     let policy = Policy { reserve: 60, pending_windows: 1, transfer_lock: 0, ..Policy::default() };
-    let create = CreateRun { policy: Some(policy), supply: 135, supply_epochs: 3, ..create_run(RUN, 1, 1) };
+    let create = CreateRun { policy: Some(policy), supply: 135, supply_epochs: 3, ..even_run(RUN) };
     world.ok(0, create);
     world.ok(0, join(RUN, 0));
     world.blocks(1);
-    for _ in 0..4 {
-        world.close_window(RUN, 5_000_000);
-    }
+    world.train_on(RUN);
     world.to_boundary();
     let note = keys::note_id(&world.ok(0, ClaimCredits { run: RUN, to: owner(0) }).tx, 0);
     assert_eq!(query::note(world.get(), &note).unwrap().cu, 45);

@@ -127,9 +127,10 @@ impl History {
 
     pub(super) fn market(&mut self) -> Option<(u32, Action)> {
         let (run, who) = (self.run(), self.account());
+        let (_, opening) = query::batch_at(self.world.get(), Asset::Cu, self.world.height + 1);
         Some(match self.below(20) {
-            0..5 => self.order_commit()?,
-            5..12 => self.order_reveal()?,
+            0..12 if opening != self.chance(10) => self.order_reveal()?,
+            0..12 => self.order_commit()?,
             12 => {
                 let order = self.any_order()?;
                 let owner = self.world.index_of(&order.owner);

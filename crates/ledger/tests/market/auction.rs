@@ -116,7 +116,7 @@ fn shares_change_hands_and_earn_for_the_seller_until_then() {
     world.to_boundary();
     let all = world.shares(&RUN, 0);
     let market = shares_of(RUN);
-    let wanted = [ask_shares(0, 3, all / 2), bid(1, 5, all / 10)];
+    let wanted = [ask_shares(0, 3, all / 2), bid(1, 5, all / 8)];
     let orders = world.put_in(&market, &wanted);
     assert_eq!(world.shares(&RUN, 0), all - all / 2);
     let due = query::due_credits(world.get(), &RUN, &public(0));
@@ -126,13 +126,13 @@ fn shares_change_hands_and_earn_for_the_seller_until_then() {
     world.open(&market, &wanted, &orders);
     world.to_phase(Asset::Share, false);
     world.blocks(1);
-    assert_eq!(world.shares(&RUN, 1), all / 10);
-    assert_eq!(world.shares(&RUN, 0), all - all / 10);
+    assert_eq!(world.shares(&RUN, 1), all / 8);
+    assert_eq!(world.shares(&RUN, 0), all - all / 8);
     // Supply presses: the least price, 3; the buyer's escrow was at 5.
-    let money = all / 10 * 3;
-    assert_eq!(world.balance(1), buyer - 500_000 + all / 10 * 2);
+    let money = all / 8 * 3;
+    assert_eq!(world.balance(1), buyer - 500_000 + all / 8 * 2);
     assert_eq!(world.balance(0), seller - 500_000 + money - (money * 30).div_ceil(10_000));
-    // Of the credits of the epochs between, the seller got all; of the last distribution a tenth is the buyer's.
+    // Of the credits of the epochs between, the seller got all; of the last distribution an eighth is the buyer's.
     let epochs = query::run(world.get(), &RUN).unwrap().minted_parts;
     let minted = u64::from(epochs) * 30;
     let (sold, bought) = (
@@ -174,13 +174,11 @@ fn forfeited_shares_work_for_the_public_fund() {
 fn the_reserve_holds_and_is_bounded_by_the_median() {
     let mut world = World::new(7, free_shares(params()));
     let policy = Policy { reserve: 50, pending_windows: 1, transfer_lock: 0, ..Policy::default() };
-    let create = CreateRun { policy: Some(policy), supply: 4000, supply_epochs: 1, ..create_run(RUN, 1, 1) };
+    let create = CreateRun { policy: Some(policy), supply: 4000, supply_epochs: 1, ..even_run(RUN) };
     world.ok(0, create);
     world.ok(0, join(RUN, 0));
     world.blocks(1);
-    for _ in 0..4 {
-        world.close_window(RUN, 5_000_000);
-    }
+    world.train_on(RUN);
     world.to_boundary();
     let mut note = world.claim_note(RUN, 0);
     let mut sell = |world: &mut World, ask: u128, limit: u128| {
@@ -219,7 +217,7 @@ fn the_reserve_holds_and_is_bounded_by_the_median() {
 fn implied_value_follows_from_work_and_weight() {
     use tessera_ledger::market::price::implied_value;
     // T = 600 000 at weight 1/5, T = 400 000 at weight 1; a work unit costs 1 (given in thousandths).
-    assert_eq!(implied_value(1000, 600_000 << 16, 65_536 / 5), Some(3_000_045_776));
+    assert_eq!(implied_value(1000, 600_000 << 16, 65_536 / 5), Some(3_000_045_777));
     assert_eq!(implied_value(1000, 400_000 << 16, 65_536), Some(400_000_000));
     assert_eq!(implied_value(1, u128::MAX, 1), Some(u128::MAX));
     assert_eq!(implied_value(2, u128::MAX, 1), None);

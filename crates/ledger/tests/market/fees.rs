@@ -60,10 +60,10 @@ fn a_note_pays_and_leaves_change() {
 #[test]
 fn a_newcomer_needs_no_u_to_claim() {
     let mut world = World::new(4, free_shares(params()));
-    world.ok(0, CreateRun { supply: 1000, supply_epochs: 1, ..create_run(RUN, 1, 1) });
+    world.ok(0, CreateRun { supply: 1000, supply_epochs: 1, ..even_run(RUN) });
     world.ok(0, join(RUN, 0));
     world.blocks(1);
-    world.close_window(RUN, 5_000_000);
+    world.close_window(RUN, 11_000_000);
     // Account 4 is new: somebody gives it one fee, with which it joins.
     let new = 4;
     world.keys.push(key(new));
@@ -71,9 +71,7 @@ fn a_newcomer_needs_no_u_to_claim() {
     world.ok(new, join(RUN, new));
     world.blocks(1);
     assert_eq!(world.balance(new), 0);
-    for _ in 0..3 {
-        world.close_window(RUN, 5_000_000);
-    }
+    world.train_on(RUN);
     world.to_boundary();
     let due = query::due_credits(world.get(), &RUN, &public(new));
     assert!(due > 100, "it trained half of three windows: {due}");

@@ -69,13 +69,13 @@ fn old_credits_pay_those_who_earned_them() {
     world.to_boundary();
     world.to_boundary();
     world.to_boundary();
-    // 1 alone is behind 50 credits of two epochs, in lot 1.
+    // 1 alone is behind 75 credits of three epochs, in lot 1.
     wrap(&mut world, 2, quarter);
     world.ok(1, AutoSellUnwrap { run: RUN, amount: quarter });
     let held = query::auto_sell(world.get(), &RUN).unwrap();
     assert_eq!((held.version, held.next), (1, quarter));
-    world.auction(&credits_of(RUN), &[bid(5, 1000, 50)]);
-    let money = query::price_head(world.get(), Asset::Cu, &RUN).unwrap().last * 50;
+    world.auction(&credits_of(RUN), &[bid(5, 1000, 75)]);
+    let money = query::price_head(world.get(), Asset::Cu, &RUN).unwrap().last * 75;
     let net = money - (money * 30).div_ceil(10_000);
     assert_eq!((due(&world, 1), due(&world, 2)), (net, 0));
     // The next credits are 2's.

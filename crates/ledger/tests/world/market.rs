@@ -36,6 +36,18 @@ pub fn free_shares(base: Params) -> Parameters {
     parameters.policy.transfer_lock = 0;
     parameters
 }
+/// A run of one stage that makes 2^26 shares if its loss stays as it was: halves and quarters earn whole credits.
+pub fn even_run(run: Hash) -> CreateRun {
+    let stage_wu = list(vec![16]);
+    CreateRun {
+        stage_wu,
+        microbatches: 8,
+        f_star: 1024,
+        f_min: 128,
+        f_exclusive: 256,
+        ..create_run(run, 1, 1)
+    }
+}
 pub fn salt(of: u32) -> Hash {
     digest(BEACON, &u64::from(of))
 }
@@ -49,11 +61,15 @@ impl World {
         world
     }
     pub fn train(&mut self, run: Hash, supply: u64, supply_epochs: u32) {
-        self.ok(0, CreateRun { supply, supply_epochs, ..create_run(run, 1, 1) });
+        self.ok(0, CreateRun { supply, supply_epochs, ..even_run(run) });
         self.ok(0, join(run, 0));
         self.blocks(1);
-        for _ in 0..4 {
-            self.close_window(run, 5_000_000);
+        self.train_on(run);
+    }
+    /// All windows at weight 1.
+    pub fn train_on(&mut self, run: Hash) {
+        while query::run(self.get(), &run).is_some_and(|run| run.state != RunState::Serving) {
+            self.close_window(run, 11_000_000);
         }
     }
     /// Blocks up to and with the next epoch boundary.
