@@ -29,6 +29,10 @@ deny:
 seeds COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-sim random_kills
 
+# Slow lane: random books through the auction.
+books COUNT="40000":
+    TESSERA_BOOKS={{COUNT}} cargo nextest run -p tessera-ledger --no-capture random_books
+
 # Slow lane: speed and memory (machine, gemm, stage, decode, muon), against the last stored results of this machine.
 bench KIND="gemm" *ARGS:
     cargo run --quiet --release -p tessera-bench -- {{KIND}} {{ARGS}}

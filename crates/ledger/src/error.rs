@@ -112,6 +112,8 @@ pub enum TxError {
     FeeCredits { expected: u64, got: u64 },
     #[error("run {run} has no median price yet, so its credits pay no fee")]
     NoMedian { run: Hash },
+    #[error("credits of run {run} pay at most {most} nano-U of fees in an epoch, and have")]
+    FeeQuota { run: Hash, most: u128 },
 }
 
 impl TxError {
@@ -128,6 +130,7 @@ impl TxError {
                 | Self::FeeNote { .. }
                 | Self::FeeCredits { .. }
                 | Self::NoMedian { .. }
+                | Self::FeeQuota { .. }
         )
     }
     /// Whether the same action may succeed later without being changed.
@@ -150,6 +153,7 @@ impl TxError {
                 | Self::PoolBusy { .. }
                 | Self::FeeCredits { .. }
                 | Self::NoMedian { .. }
+                | Self::FeeQuota { .. }
         )
     }
 }

@@ -84,7 +84,10 @@ records! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{action::Blend, cell::Cell};
+    use crate::{
+        action::{Asset, Blend, MarketId, OrderTerms, Side},
+        cell::Cell,
+    };
     use tessera_canon::{Hash, List, PublicKey};
 
     /// Records whose size varies, at their largest; the others have one size each and are packed in every test.
@@ -93,6 +96,7 @@ mod tests {
         let (hash, key) = (Hash([255; 32]), PublicKey([255; 32]));
         let endpoint = Endpoint::new("9".repeat(64)).expect("64 bytes are allowed");
         let share = FeeShare { host: key, amount: u128::MAX };
+        let point = PricePoint { epoch: 1, price: 1, volume: 1 };
         let largest: Vec<Record> = vec![
             Validator { index: u32::MAX, key, endpoint: endpoint.clone() }.into(),
             RunTerms {
@@ -141,6 +145,35 @@ mod tests {
             .into(),
             LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
             FeeShares { shares: List::new(vec![share; 5]).expect("five fit") }.into(),
+            MarketOrder {
+                id: hash,
+                market: MarketId { asset: Asset::Cu, run: hash, series: 1 },
+                batch: 1,
+                owner: key,
+                seal: hash,
+                held: Held::Money,
+                amount: 1,
+                terms: Some(OrderTerms { side: Side::Bid, limit: 1, quantity: 1, to: hash }),
+            }
+            .into(),
+            OrderNotes { order: hash, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
+            PricePart {
+                asset: Asset::Cu,
+                run: hash,
+                part: 1,
+                points: List::new(vec![point; 4]).expect("four fit"),
+            }
+            .into(),
+            Wrap {
+                run: hash,
+                account: key,
+                counted: 1,
+                pending: Some(1),
+                now: 1,
+                part: crate::accumulator::Part::at(Wide::default()),
+                due: 1,
+            }
+            .into(),
         ];
         for record in largest {
             assert_eq!(Cell::pack(&record).unpack(), Some(record));

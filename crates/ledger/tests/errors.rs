@@ -230,8 +230,9 @@ fn late_settlement(t: &mut Table) {
 fn market(t: &mut Table) {
     let mut parameters = free_shares(params());
     parameters.market.max_orders = 2;
+    parameters.market.credit_fees = 1;
     let mut world = World::trained_run(8, parameters, 9000, 90);
-    world.to_boundary();
+    world.next_boundary();
     let cu = credits_of(RUN);
     let note = world.claim_note(RUN, 0);
     let commit =
@@ -241,21 +242,21 @@ fn market(t: &mut Table) {
     let shares = || Collateral::from(ShareCollateral { amount: 1 });
 
     // Every case takes a block: the second half of a batch of 4 has two.
-    world.to_phase(Asset::Cu, true);
+    world.wait_for(Asset::Cu, true);
     t.case(&mut world, 5, commit(money(), cu.clone()), "AuctionPhase");
-    world.to_phase(Asset::Share, false);
+    world.wait_for(Asset::Share, false);
     t.case(&mut world, 5, commit(notes(vec![note]), shares_of(RUN)), "Parameter");
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, false);
     t.case(&mut world, 5, commit(shares(), cu.clone()), "Parameter");
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, false);
     t.case(&mut world, 5, commit(money(), MarketId { series: 1, ..cu.clone() }), "Series");
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, false);
     t.case(&mut world, 5, commit(notes(vec![note]), cu.clone()), "NotOwner");
 
     // Orders with every kind of mistake: two fill the batch.
     let good = bid(5, 10, 3);
-    world.to_phase(Asset::Cu, true);
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, true);
+    world.wait_for(Asset::Cu, false);
     let low = OrderTerms { limit: 11, ..good.terms.clone() };
     let seal_low = seal(&public(6), &low, &salt(6));
     let collateral = Collateral::from(MoneyCollateral { amount: 32 });
@@ -269,7 +270,7 @@ fn market(t: &mut Table) {
     assert_eq!(receipts[2].error, Some(TxError::BookFull { most: 2 }));
     t.0.insert("BookFull".into());
     let [first, second] = [txs[0].id(), txs[1].id()];
-    world.to_phase(Asset::Cu, true);
+    world.wait_for(Asset::Cu, true);
     let open = |order, terms: &OrderTerms, of| OrderReveal { order, terms: terms.clone(), salt: salt(of) };
     let txs = [
         world.tx(5, OrderCancel { order: first }),
@@ -286,8 +287,8 @@ fn market(t: &mut Table) {
     t.0.extend(names);
 
     // A note for sale is not free; one that is bound cannot be sold.
-    world.to_phase(Asset::Cu, true);
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, true);
+    world.wait_for(Asset::Cu, false);
     let network = world.network;
     let tx = world.commit(&cu, &ask_notes(0, 1, 1, vec![note]));
     assert!(world.block(&[tx]).receipts[0].ok());
@@ -298,8 +299,8 @@ fn market(t: &mut Table) {
         reshape(network, vec![note], vec![NoteOutput { owner: owner(0), cu: all }]),
         "Offered",
     );
-    world.to_phase(Asset::Cu, true);
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, true);
+    world.wait_for(Asset::Cu, false);
     world.blocks(1);
     let mut free = query::notes_of(world.get(), &public(0)).remove(0);
     free.flags = tessera_ledger::record::Note::BOUND;
@@ -325,13 +326,23 @@ fn market(t: &mut Table) {
         t.envelope(&mut world, tx, expected);
     }
 
+    // Three batches give the credits a median; then the bound of an epoch speaks.
+    for _ in 0..3 {
+        let note = world.claim_note(RUN, 0);
+        let wanted = [ask_notes(0, 500_000, 1, vec![note]), bid(5, 500_000, 1)];
+        world.auction(&cu, &wanted);
+    }
+    quiet(&mut world);
+    let tx = world.tx_from(0, pay, due());
+    t.envelope(&mut world, tx, "FeeQuota");
+
     // A wrapper whose last change waits for a sale: half of the run earns 50 credits an epoch, which nobody buys.
     let half = query::owner(world.get(), &RUN, &public(0)).unwrap().shares / 2;
     world.ok(0, AutoSellWrap { run: RUN, amount: half });
-    world.to_boundary();
-    world.to_boundary();
+    world.next_boundary();
+    world.next_boundary();
     world.ok(0, AutoSellUnwrap { run: RUN, amount: 1 });
-    world.to_boundary();
+    world.next_boundary();
     t.case(&mut world, 0, AutoSellUnwrap { run: RUN, amount: 1 }, "PoolBusy");
 
     let cap = tessera_ledger::Policy::default().host_fee_cap + 1;

@@ -141,7 +141,7 @@ fn a_run_is_trained_owned_sold_and_used() {
     assert_eq!(notes.iter().map(|n| n.cu).collect::<Vec<_>>(), [70]);
     assert_eq!(notes[0].id, keys::note_id(&id, 0));
     assert_eq!(query::note(world.get(), &bought.id).unwrap().state, NoteState::Spent);
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, false);
     let again = world.commit(&credits_of(RUN), &ask_notes(6, 1, 1, vec![bought.id]));
     let refused = world.block(&[again]).receipts.remove(0);
     assert_eq!(refused.error, Some(TxError::Spent { note: bought.id, by: id }));

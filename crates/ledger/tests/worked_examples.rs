@@ -137,15 +137,15 @@ fn market_example() {
     world.ok(0, join(RUN, 0));
     world.blocks(1);
     world.train_on(RUN);
-    world.to_boundary();
+    world.next_boundary();
     let note = keys::note_id(&world.ok(0, ClaimCredits { run: RUN, to: owner(0) }).tx, 0);
     assert_eq!(query::note(world.get(), &note).unwrap().cu, 45);
     let all = query::owner(world.get(), &RUN, &public(0)).unwrap().shares;
     world.ok(0, AutoSellWrap { run: RUN, amount: all });
     let outputs = vec![NoteOutput { owner: owner(6), cu: 20 }, NoteOutput { owner: owner(7), cu: 25 }];
     let split = world.ok(0, reshape(world.network, vec![note], outputs)).tx;
-    world.to_boundary();
-    world.to_boundary();
+    world.next_boundary();
+    world.next_boundary();
     let wanted = [
         bid(1, 120, 40),
         bid(2, 110, 30),

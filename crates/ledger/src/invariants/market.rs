@@ -93,10 +93,12 @@ impl Market {
             let counted = self.batches.contains_key(&(order.market.id(), order.batch));
             hold("ESC", whole && counted, || format!("{order:?}"))?;
         }
-        for batch in self.batches.values() {
-            let market = batch.market.id();
-            let orders = self.orders.values().filter(|o| o.batch == batch.batch && o.market.id() == market);
-            let count = orders.count();
+        let mut counts = BTreeMap::<(Hash, u64), usize>::new();
+        for order in self.orders.values() {
+            *counts.entry((order.market.id(), order.batch)).or_default() += 1;
+        }
+        for (id, batch) in &self.batches {
+            let count = counts.get(id).copied().unwrap_or(0);
             hold("ESC", count == batch.orders as usize, || format!("{count} orders of {batch:?}"))?;
         }
         for pool in self.pools.values() {

@@ -18,7 +18,7 @@ use crate::{
         pool, price, proceeds,
     },
     note::{self, NewNote},
-    record::{Batch, ClassHolding, Credits, Held, MarketOrder, MarketParams, Owner},
+    record::{Batch, ClassHolding, Credits, Held, MarketOrder, MarketParams, OrderNotes, Owner},
     runs::policy,
     shares,
     store::{Stop, View},
@@ -70,6 +70,7 @@ fn clear(view: &mut View<'_>, params: &MarketParams, batch: &Batch, epoch: u64) 
     for id in &ids {
         orders.extend(view.get::<MarketOrder>(&keys::order(id))?);
     }
+    want_all(view, &market.run, &orders)?;
     let credits: Credits = view.must(&keys::credits(&market.run), "run", market.run)?;
     let dead = market.asset == Asset::Cu && !is_live(&credits, market.series);
     let mut entries = Vec::with_capacity(orders.len());
@@ -126,6 +127,34 @@ fn clear(view: &mut View<'_>, params: &MarketParams, batch: &Batch, epoch: u64) 
         fees,
     });
     Ok(())
+}
+
+/// Ask at once for what settling the orders reads: one key at a time would repeat the boundary for each.
+fn want_all(view: &View<'_>, run: &Hash, orders: &[MarketOrder]) -> Result<(), Stop> {
+    let of = |held| orders.iter().filter(move |order| order.held == held);
+    let shares = |order: &MarketOrder| {
+        let escrow = keys::escrow_account(&order.id);
+        [
+            keys::owner(run, &escrow),
+            keys::owner(run, &order.owner),
+            keys::owner_proceeds(run, &escrow),
+            keys::owner_proceeds(run, &order.owner),
+        ]
+    };
+    let market = orders.iter().map(|order| order.market.asset).next();
+    let movers = orders.iter().filter(|_| market == Some(Asset::Share)).flat_map(shares);
+    view.want(
+        orders
+            .iter()
+            .map(|order| keys::account(&order.owner))
+            .chain(of(Held::Notes).map(|order| keys::order_notes(&order.id)))
+            .chain(movers),
+    )?;
+    let mut notes = Vec::new();
+    for order in of(Held::Notes) {
+        notes.extend(view.get::<OrderNotes>(&keys::order_notes(&order.id))?.map(|notes| notes.notes));
+    }
+    view.want(notes.iter().flat_map(|notes| notes.iter()).map(keys::note))
 }
 
 /// An order that was not opened is void and loses part of its escrow.

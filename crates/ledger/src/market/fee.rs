@@ -3,15 +3,20 @@
 //! `Tx::fee` stays an amount of U. It is valued at the run's median price and a tenth more, rounded up:
 //! `cu = ceil(fee * 11 / (10 * median))`; the credits go to that run's pool. A note is spent whole and leaves a change
 //! note; what is due to an owner is reduced. Only credits of a run that has a median pay.
+//!
+//! One who owns a whole run gets such a fee back by way of the pool, and can by trading with himself give his credits
+//! any median. What credits of a run pay in an epoch is therefore bounded (`MarketParams::credit_fees`): blocks cannot be
+//! filled for nothing by founding a run, which the specification leaves open.
 
 use crate::{
     accumulator,
+    action::Asset,
     error::TxError,
     event::FeePaidInCredits,
     keys,
-    market::{order::is_live, price},
+    market::order::{self, is_live},
     note::{self, NewNote},
-    record::{Credits, Note, NoteState, Owner},
+    record::{Credits, Note, NoteState, Owner, PriceHead},
     store::{Stop, View},
     supply::{self, Place},
     tx::{FeeSource, Tx},
@@ -31,10 +36,27 @@ pub fn in_credits(fee: u128, median: u128) -> Option<u64> {
     u64::try_from(number.div_ceil(of)).ok()
 }
 
+/// The run's prices, if they may pay `fee` more in this epoch.
+fn quota(view: &View<'_>, run: &Hash, fee: u128) -> Result<PriceHead, Stop> {
+    view.want([keys::price_head(Asset::Cu, run), keys::params(), keys::market_params()])?;
+    let none = TxError::NoMedian { run: *run };
+    let mut head: PriceHead = view.get(&keys::price_head(Asset::Cu, run))?.ok_or(none)?;
+    let epoch = view.context.height / view.params()?.epoch_blocks.max(1);
+    if head.fees_at != epoch {
+        (head.fees, head.fees_at) = (0, epoch);
+    }
+    let most = order::params(view)?.credit_fees;
+    head.fees = head.fees.saturating_add(fee);
+    if head.fees > most {
+        return Err(TxError::FeeQuota { run: *run, most }.into());
+    }
+    Ok(head)
+}
+
 /// What pays, and how much of it.
 enum Paying {
     Note(Note, u64),
-    Due(Owner, Credits, u64),
+    Due(Box<(Owner, Credits)>, u64),
 }
 
 /// Refuse (by errors that keep the transaction out of blocks) what cannot pay.
@@ -63,24 +85,20 @@ fn find(view: &View<'_>, body: &Tx) -> Result<Option<Paying>, Stop> {
         }
         FeeSource::Due(source) => {
             let owner_key = keys::owner(&source.run, &body.sender);
-            view.want([
-                owner_key,
-                keys::credits(&source.run),
-                keys::price_head(crate::action::Asset::Cu, &source.run),
-            ])?;
+            view.want([owner_key, keys::credits(&source.run), keys::price_head(Asset::Cu, &source.run)])?;
             let credits = view.get::<Credits>(&keys::credits(&source.run))?;
             let (Some(mut owner), Some(credits)) = (view.get::<Owner>(&owner_key)?, credits) else {
                 return Err(TxError::FeeCredits { expected: 1, got: 0 }.into());
             };
             accumulator::touch(&mut owner, &credits);
             let cu = needed(view, &source.run, body.fee, owner.due)?;
-            Some(Paying::Due(owner, credits, cu))
+            Some(Paying::Due(Box::new((owner, credits)), cu))
         }
     })
 }
 
 fn needed(view: &View<'_>, run: &Hash, fee: u128, got: u64) -> Result<u64, Stop> {
-    let median = price::last_median(view, run)?.ok_or(TxError::NoMedian { run: *run })?;
+    let median = quota(view, run, fee)?.median.ok_or(TxError::NoMedian { run: *run })?;
     let cu = in_credits(fee, median).unwrap_or(u64::MAX);
     if got < cu {
         return Err(TxError::FeeCredits { expected: cu, got }.into());
@@ -96,9 +114,15 @@ pub(crate) fn check(view: &View<'_>, body: &Tx) -> Result<(), Stop> {
 /// Take the fee in credits; [`check`] held. Returns whether it was paid so.
 pub(crate) fn charge(view: &mut View<'_>, tx: &Hash, body: &Tx) -> Result<bool, Stop> {
     let Some(paying) = find(view, body)? else { return Ok(false) };
+    let run = match &paying {
+        Paying::Note(note, _) => note.run,
+        Paying::Due(due, _) => due.1.run,
+    };
+    let head = quota(view, &run, body.fee)?;
+    view.put(keys::price_head(Asset::Cu, &run), head);
     match paying {
         Paying::Note(note, cu) => charge_note(view, tx, body, note, cu)?,
-        Paying::Due(owner, credits, cu) => charge_due(view, &body.sender, body.fee, owner, credits, cu),
+        Paying::Due(due, cu) => charge_due(view, &body.sender, body.fee, *due, cu),
     }
     Ok(true)
 }
@@ -119,8 +143,7 @@ fn charge_due(
     view: &mut View<'_>,
     payer: &PublicKey,
     fee: u128,
-    mut owner: Owner,
-    mut credits: Credits,
+    (mut owner, mut credits): (Owner, Credits),
     cu: u64,
 ) {
     let run = credits.run;

@@ -15,9 +15,7 @@
 use crate::{
     account,
     accumulator::Part,
-    action::{
-        Asset, Collateral, MarketId, NoteCollateral, OrderCancel, OrderCommit, OrderReveal, OrderTerms, Side,
-    },
+    action::{Asset, Collateral, MarketId, NoteCollateral, OrderCancel, OrderCommit, OrderReveal, Side},
     error::TxError,
     event::{OrderCommitted, OrderReturned, OrderRevealed},
     keys,
@@ -215,7 +213,10 @@ pub(crate) fn reveal(view: &mut View<'_>, sender: &PublicKey, action: &OrderReve
         return Err(parameter("the quantity", format!("1 to {MAX_QUANTITY}"), terms.quantity));
     }
     let needed = match terms.side {
-        Side::Bid => terms.limit.checked_mul(terms.quantity).unwrap_or(u128::MAX),
+        Side::Bid => terms
+            .limit
+            .checked_mul(terms.quantity)
+            .ok_or(TxError::Overflow { what: "the worth of the order" })?,
         Side::Ask => terms.quantity,
     };
     if needed > order.amount {
@@ -227,7 +228,7 @@ pub(crate) fn reveal(view: &mut View<'_>, sender: &PublicKey, action: &OrderReve
         limit: terms.limit,
         quantity: terms.quantity,
     });
-    order.terms = Some(OrderTerms { ..terms.clone() });
+    order.terms = Some(terms.clone());
     view.put(keys::order(&order.id), order);
     Ok(())
 }

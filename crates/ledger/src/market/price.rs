@@ -59,8 +59,15 @@ pub(crate) fn note(
     let (asset, run) = (market.asset, market.run);
     let head_key = keys::price_head(asset, &run);
     view.want((0..8).map(|part| keys::price_part(asset, &run, part)).chain([head_key]))?;
-    let mut head =
-        view.get(&head_key)?.unwrap_or(PriceHead { asset, run, batches: 0, last: 0, median: None });
+    let mut head = view.get(&head_key)?.unwrap_or(PriceHead {
+        asset,
+        run,
+        batches: 0,
+        last: 0,
+        median: None,
+        fees: 0,
+        fees_at: 0,
+    });
     let (part, at) = place(head.batches);
     let key = keys::price_part(asset, &run, part);
     let mut points = view.get::<PricePart>(&key)?.map(|cell| cell.points.into_inner()).unwrap_or_default();

@@ -24,6 +24,8 @@ record! {
         pub host_batch: u32,
         /// Most orders of a batch.
         pub max_orders: u32,
+        /// Most nano-U of fees that credits of one run pay in an epoch.
+        pub credit_fees: u128,
     }
 }
 impl Default for MarketParams {
@@ -36,6 +38,7 @@ impl Default for MarketParams {
             median_batches: 30,
             host_batch: 144,
             max_orders: 100_000,
+            credit_fees: 1_000_000_000,
         }
     }
 }
@@ -97,6 +100,9 @@ record! {
         pub last: u128,
         /// Median of the last 30 trading batches (fewer at first); absent before `MarketParams::median_batches`.
         pub median: Option<u128>,
+        /// Nano-U of fees that credits paid in the epoch `fees_at`.
+        pub fees: u128,
+        pub fees_at: u64,
     }
 }
 record! {

@@ -11,7 +11,7 @@ fn market() -> (World, Hash) {
     let mut parameters = free_shares(params());
     parameters.market.median_batches = 30;
     let mut world = World::trained_run(8, parameters, 4000, 1);
-    world.to_boundary();
+    world.next_boundary();
     let note = world.claim_note(RUN, 0);
     (world, note)
 }
@@ -60,18 +60,18 @@ fn attack_01_wash_use_costs_what_the_others_own() {
     println!("own share  price  cost of a credit bought from the pool");
     for percent in [5u128, 30, 60, 90] {
         let mut world = World::trained_run(6, free_shares(params()), 90_000, 90);
-        world.to_boundary();
+        world.next_boundary();
         let all = world.shares(&RUN, 0);
         let mine = all * percent / 100;
         world.ok(0, TransferShares { run: RUN, to: public(5), amount: mine });
         // All owners sell by the pool.
         world.ok(0, AutoSellWrap { run: RUN, amount: all - mine });
         world.ok(5, AutoSellWrap { run: RUN, amount: mine });
-        world.to_boundary();
-        world.to_boundary();
+        world.next_boundary();
+        world.next_boundary();
         let start = world.balance(5);
-        // An own ask fixes the price at 10 000: the buyer bids for all and a competitor for more at the same price.
-        world.auction(&credits_of(RUN), &[bid(5, 10_000, 1000), bid(4, 10_000, 1000)]);
+        // The pool has 2000 credits of two epochs. More are wanted, so the price is what is bid: 10, in thousandths.
+        world.auction(&credits_of(RUN), &[bid(5, 10_000, 1500), bid(4, 10_000, 1500)]);
         let got = u128::from(world.free_credits(&RUN, 5));
         let price = query::price_head(world.get(), Asset::Cu, &RUN).unwrap().last;
         // What came back for the attacker's own purchases: its part of the proceeds of them.
@@ -79,7 +79,7 @@ fn attack_01_wash_use_costs_what_the_others_own() {
         let sold = u128::from(world.free_credits(&RUN, 4)) + got;
         let back = proceeds * got / sold;
         let paid = start - 2 * FEE - world.balance(5);
-        assert_eq!(paid, price * got);
+        assert_eq!((price, paid), (10_000, price * got));
         let cost = (paid - back) / got;
         println!("{percent:>8} %  {price:>5}  {cost:>5}");
         // (1 - s) p and the network's 30 bp of s p; shares and proceeds round by less than one.
@@ -122,7 +122,7 @@ fn attack_23_sniping_a_batch_costs_the_collateral() {
     let start = world.balance(5);
     // The attacker prepares two bids and opens only the one that suits the book it then sees.
     let wanted = [ask_notes(0, 700, 50, vec![note]), bid(1, 1000, 50), bid(5, 2000, 50)];
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, false);
     let other = OrderTerms { side: Side::Bid, limit: 800, quantity: 50, to: owner(5) };
     let mut txs: Vec<_> = wanted.iter().map(|wanted| world.commit(&cu, wanted)).collect();
     let collateral = 800 * 50;
@@ -145,7 +145,7 @@ fn attack_23_sniping_a_batch_costs_the_collateral() {
     assert!(matches!(receipts[0].error, Some(TxError::AuctionPhase { .. })), "{receipts:?}");
     // The boundary may have cleared the batch in this very block: then the orders are gone.
     assert!(receipts.iter().all(|receipt| !receipt.ok()));
-    world.to_boundary();
+    world.next_boundary();
     // It opened neither: both escrows shrank, and it bought nothing.
     let lost = start - world.balance(5) - 5 * FEE;
     println!("sniper: {lost} of {} lost by keeping silent", collateral + 2000 * 50);
@@ -158,15 +158,15 @@ fn attack_23_sniping_a_batch_costs_the_collateral() {
 fn attack_29_dividends_are_not_sniped() {
     // 100 credits an epoch.
     let mut world = World::trained_run(8, free_shares(params()), 90_00, 90);
-    world.to_boundary();
+    world.next_boundary();
     let all = world.shares(&RUN, 0);
     // Shares bought in a block before the boundary have no part in what was handed out before.
     world.ok(0, TransferShares { run: RUN, to: public(5), amount: all / 2 });
     assert_eq!(query::due_credits(world.get(), &RUN, &public(5)), 0);
-    world.to_boundary();
+    world.next_boundary();
     assert_eq!(query::due_credits(world.get(), &RUN, &public(5)), 50, "an epoch's income, like any owner's");
     world.ok(5, TransferShares { run: RUN, to: public(0), amount: all / 2 });
-    world.to_boundary();
+    world.next_boundary();
     assert_eq!(query::due_credits(world.get(), &RUN, &public(5)), 50);
     // By the market a sniper holds at least one batch of shares and pays for each trade.
     let market = shares_of(RUN);
@@ -186,9 +186,9 @@ fn attack_29_dividends_are_not_sniped() {
     // The pool: 0 sells for some epochs without a buyer; 7 wraps before the big sale and leaves after it.
     world.ok(0, AutoSellWrap { run: RUN, amount: all / 2 });
     world.ok(0, TransferShares { run: RUN, to: public(7), amount: all / 4 });
-    world.to_boundary();
-    world.to_boundary();
-    world.to_boundary();
+    world.next_boundary();
+    world.next_boundary();
+    world.next_boundary();
     let start = world.balance(7);
     world.ok(7, AutoSellWrap { run: RUN, amount: all / 4 });
     world.auction(&credits_of(RUN), &[bid(1, 1000, 90)]);

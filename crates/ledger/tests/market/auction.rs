@@ -1,13 +1,14 @@
 //! Follow orders through their batch: sealing, opening, payment, delivery, what comes back.
 
 use crate::world::{market::*, *};
-use tessera_canon::Hash;
-use tessera_ledger::{Event, Policy, TxError, action::*, keys, query, record::*};
+use std::collections::BTreeSet;
+use tessera_canon::{Domain, Hash, Prf};
+use tessera_ledger::{BlockSession, Event, Policy, TxError, action::*, block::Need, keys, query, record::*};
 
 /// Six accounts; account 0 owns the run and has claimed 100 credits, of which account 5 has 40 in a note.
 fn market() -> (World, Hash, Hash) {
     let mut world = World::trained_run(7, free_shares(params()), 100, 1);
-    world.to_boundary();
+    world.next_boundary();
     let note = world.claim_note(RUN, 0);
     let outputs = vec![NoteOutput { owner: owner(5), cu: 40 }, NoteOutput { owner: owner(0), cu: 60 }];
     let receipt = world.ok(0, reshape(world.network, vec![note], outputs));
@@ -35,7 +36,7 @@ fn credits_change_hands_at_one_price() {
     assert_eq!(query::note(world.get(), &forty).unwrap().state, NoteState::Offered);
     world.open(&cu, &wanted, &orders);
     assert_eq!(query::book(world.get(), &cu, batch).len(), 4);
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, false);
     let outcome = world.block(&[]);
     // D(15) = 50, S(15) = 70: 50 units; at 20 too, with the same pressure, so the least: 15.
     let cleared: Vec<_> = outcome
@@ -74,7 +75,7 @@ fn an_order_that_is_not_opened_loses_a_twentieth() {
     let wanted = [bid(1, 10, 33), ask_notes(5, 10, 40, vec![forty])];
     let before = (world.balance(1), query::globals(world.get()).unwrap().fund);
     world.put_in(&credits_of(RUN), &wanted);
-    world.to_boundary();
+    world.next_boundary();
     // 5 % of 330 is 16.5: 17 are lost; of 40 credits 2.
     assert_eq!(world.balance(1), before.0 - 500_000 - 17);
     assert_eq!(query::globals(world.get()).unwrap().fund, before.1 + 17);
@@ -105,7 +106,7 @@ fn a_withdrawn_order_gets_everything_back() {
     assert_eq!(world.balance(1), before - 2 * 500_000);
     assert_eq!(world.free_credits(&RUN, 5), 40);
     assert_eq!(query::note(world.get(), &forty).unwrap().state, NoteState::Unspent);
-    world.to_boundary();
+    world.next_boundary();
     assert_eq!(world.balance(1), before - 2 * 500_000);
 }
 
@@ -113,7 +114,7 @@ fn a_withdrawn_order_gets_everything_back() {
 fn shares_change_hands_and_earn_for_the_seller_until_then() {
     // 30 credits an epoch for 40 epochs.
     let mut world = World::trained_run(6, free_shares(params()), 1200, 40);
-    world.to_boundary();
+    world.next_boundary();
     let all = world.shares(&RUN, 0);
     let market = shares_of(RUN);
     let wanted = [ask_shares(0, 3, all / 2), bid(1, 5, all / 8)];
@@ -124,7 +125,7 @@ fn shares_change_hands_and_earn_for_the_seller_until_then() {
     assert!(matches!(refused, Some(TxError::Shares { .. })), "{refused:?}");
     let (seller, buyer) = (world.balance(0), world.balance(1));
     world.open(&market, &wanted, &orders);
-    world.to_phase(Asset::Share, false);
+    world.wait_for(Asset::Share, false);
     world.blocks(1);
     assert_eq!(world.shares(&RUN, 1), all / 8);
     assert_eq!(world.shares(&RUN, 0), all - all / 8);
@@ -148,18 +149,18 @@ fn shares_change_hands_and_earn_for_the_seller_until_then() {
 #[test]
 fn forfeited_shares_work_for_the_public_fund() {
     let mut world = World::trained_run(6, free_shares(params()), 4000, 40);
-    world.to_boundary();
+    world.next_boundary();
     let all = world.shares(&RUN, 0);
     world.put_in(&shares_of(RUN), &[ask_shares(0, 3, all)]);
-    world.to_phase(Asset::Share, true);
-    world.to_phase(Asset::Share, false);
+    world.wait_for(Asset::Share, true);
+    world.wait_for(Asset::Share, false);
     world.blocks(1);
     let lost = all.div_ceil(20);
     let fund = query::owner(world.get(), &RUN, &keys::fund_account()).unwrap();
     assert_eq!((fund.shares, world.shares(&RUN, 0)), (lost, all - lost));
     // The fund's 5 credits an epoch are sold to whoever bids.
     let before = query::globals(world.get()).unwrap().fund;
-    world.to_boundary();
+    world.next_boundary();
     world.auction(&credits_of(RUN), &[bid(1, 1000, 10)]);
     let got = world.free_credits(&RUN, 1);
     assert!((5..=10).contains(&got), "{got}");
@@ -179,7 +180,7 @@ fn the_reserve_holds_and_is_bounded_by_the_median() {
     world.ok(0, join(RUN, 0));
     world.blocks(1);
     world.train_on(RUN);
-    world.to_boundary();
+    world.next_boundary();
     let mut note = world.claim_note(RUN, 0);
     let mut sell = |world: &mut World, ask: u128, limit: u128| {
         let orders = world.auction(&credits_of(RUN), &[ask_notes(0, ask, 10, vec![note]), bid(1, limit, 10)]);
@@ -222,7 +223,7 @@ fn implied_value_follows_from_work_and_weight() {
     assert_eq!(implied_value(1, u128::MAX, 1), Some(u128::MAX));
     assert_eq!(implied_value(2, u128::MAX, 1), None);
     let mut world = World::trained_run(2, free_shares(params()), 100, 1);
-    world.to_boundary();
+    world.next_boundary();
     let (run, all) = (query::run(world.get(), &RUN).unwrap(), world.shares(&RUN, 0));
     assert_eq!(query::implied_value(world.get(), &RUN, 7), Some(7 * all / u128::from(run.weight)));
 }
@@ -232,7 +233,7 @@ fn baskets_move_whole_or_not_at_all() {
     let other = Hash([4; 32]);
     let mut world = World::trained_run(4, free_shares(params()), 100, 1);
     world.train(other, 100, 1);
-    world.to_boundary();
+    world.next_boundary();
     let part = |run, amount| BasketPart { run, amount };
     let basket = |parts| BasketTransfer { parts: list(parts), to: public(3) };
     let (mine, theirs) = (world.shares(&RUN, 0), world.shares(&other, 0));
@@ -246,4 +247,69 @@ fn baskets_move_whole_or_not_at_all() {
     assert_eq!((world.shares(&other, 3), world.shares(&RUN, 3)), (5, 7));
     assert_eq!((world.shares(&other, 0), world.shares(&RUN, 0)), (theirs - 5, mine - 7));
     assert_eq!(query::holdings_of(world.get(), &public(3)).len(), 2);
+}
+
+/// Reads are asked for together: more orders do not make the boundary start again more often.
+#[test]
+fn a_boundary_asks_for_its_cells_in_bulk() {
+    let stops = |pairs: u32| {
+        let mut world = World::trained_run(2 + 2 * pairs, free_shares(params()), 4000, 1);
+        world.next_boundary();
+        let note = world.claim_note(RUN, 0);
+        let mut outputs: Vec<NoteOutput> =
+            (0..pairs).map(|i| NoteOutput { owner: owner(2 + i), cu: 5 }).collect();
+        outputs.push(NoteOutput { owner: owner(0), cu: 4000 - u64::from(pairs) * 5 });
+        let split = world.ok(0, reshape(world.network, vec![note], outputs)).tx;
+        let mut wanted = Vec::new();
+        for i in 0..pairs {
+            wanted.push(ask_notes(2 + i, 10, 5, vec![keys::note_id(&split, i)]));
+            wanted.push(bid(2 + pairs + i, 10, 5));
+        }
+        let orders = world.put_in(&credits_of(RUN), &wanted);
+        world.open(&credits_of(RUN), &wanted, &orders);
+        world.wait_for(Asset::Cu, false);
+        world.height += 1;
+        let mut session = BlockSession::new(world.context());
+        let mut stops = 0;
+        while let Err(Need(keys)) = session.begin() {
+            stops += 1;
+            keys.iter().for_each(|key| session.supply(*key, world.state.get(key)));
+        }
+        stops
+    };
+    let (few, many) = (stops(2), stops(15));
+    println!("the boundary stopped {few} times for 4 orders, {many} times for 30");
+    assert!(many <= few + 2 && few < 40, "{few}, {many}");
+}
+
+#[test]
+fn the_order_of_independent_orders_does_not_show() {
+    let mut world = World::serving_run(10);
+    let note = world.note_for(4, 10);
+    world.wait_for(Asset::Share, false);
+    let (cu, shares) = (credits_of(RUN), shares_of(RUN));
+    let holder = |world: &World, who| query::member(world.get(), &RUN, &public(who)).unwrap().stage.unwrap();
+    let stage = holder(&world, 3);
+    let mut txs = vec![
+        world.tx(0, AutoSellWrap { run: RUN, amount: 1000 }),
+        world.tx(1, AutoSellWrap { run: RUN, amount: 3000 }),
+        world.commit(&shares, &ask_shares(2, 5, 1000)),
+        world.tx(3, HostAsk { run: RUN, stage, price: 5, capacity: 100 }),
+        world.commit(&cu, &ask_notes(4, 5, 10, vec![note])),
+        world.commit(&cu, &bid(5, 9, 30)),
+        world.commit(&cu, &bid(6, 9, 30)),
+        world.commit(&shares, &bid(7, 9, 30)),
+        world.tx(8, Transfer { to: public(2), amount: 5 }),
+    ];
+    let mut random = Prf::new(Domain::new("tessera/test/order/v1"), b"");
+    let mut roots = BTreeSet::new();
+    for _ in 0..30 {
+        let mut world = world.clone();
+        let outcome = world.block(&txs);
+        assert!(outcome.receipts.iter().all(tessera_ledger::Receipt::ok), "{:?}", outcome.receipts);
+        world.blocks(20);
+        roots.insert(world.state.root());
+        txs = random.permutation(txs.len()).iter().map(|i| txs[*i as usize].clone()).collect();
+    }
+    assert_eq!(roots.len(), 1);
 }

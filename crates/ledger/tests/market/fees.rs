@@ -33,7 +33,7 @@ fn priced(world: &mut World, mut note: Hash) -> Hash {
 #[test]
 fn a_note_pays_and_leaves_change() {
     let mut world = World::trained_run(4, free_shares(params()), 100, 1);
-    world.to_boundary();
+    world.next_boundary();
     let note = world.claim_note(RUN, 0);
     let source = |note| FeeSource::Note(FromNote { note });
     let note = priced(&mut world, note);
@@ -52,8 +52,33 @@ fn a_note_pays_and_leaves_change() {
     assert!(!receipt.ok() && receipt.includable());
     assert_eq!(world.free_credits(&RUN, 0), 64);
     // The six went to the pool, and on to the run's only owner.
-    world.to_boundary();
+    world.next_boundary();
     assert_eq!(query::due_credits(world.get(), &RUN, &public(0)), 6);
+}
+
+#[test]
+fn what_credits_pay_in_an_epoch_is_bounded() {
+    let mut parameters = free_shares(params());
+    parameters.market.credit_fees = 1_200_000;
+    let mut world = World::trained_run(4, parameters, 4000, 40);
+    world.next_boundary();
+    let note = world.claim_note(RUN, 0);
+    priced(&mut world, note);
+    world.next_boundary();
+    let from_due = || FeeSource::Due(FromDue { run: RUN });
+    let mut txs: Vec<_> =
+        (0..3).map(|_| world.tx_from(0, Transfer { to: public(2), amount: 1 }, from_due())).collect();
+    let receipts = world.block(&txs).receipts;
+    assert!(receipts[0].ok() && receipts[1].ok());
+    assert_eq!(
+        receipts[2].error,
+        Some(tessera_ledger::TxError::FeeQuota { run: RUN, most: 1_200_000 }),
+        "three fees of 500 000 are more than 1 200 000"
+    );
+    assert!(receipts[2].rejected());
+    world.next_boundary();
+    txs.drain(..2);
+    assert!(world.block(&txs).receipts[0].ok(), "the next epoch has its own bound");
 }
 
 /// Section 5.4: trained, with every nano-U spent on joining; the claim pays its own fee.
@@ -72,7 +97,7 @@ fn a_newcomer_needs_no_u_to_claim() {
     world.blocks(1);
     assert_eq!(world.balance(new), 0);
     world.train_on(RUN);
-    world.to_boundary();
+    world.next_boundary();
     let due = query::due_credits(world.get(), &RUN, &public(new));
     assert!(due > 100, "it trained half of three windows: {due}");
     // Before its credits have a price they pay nothing.
@@ -89,7 +114,7 @@ fn a_newcomer_needs_no_u_to_claim() {
     assert_eq!((world.balance(new), world.free_credits(&RUN, new)), (0, due - 3));
     // With the note it sells, still without U: from there on it has some.
     let note = query::notes_of(world.get(), &public(new)).remove(0);
-    world.to_phase(Asset::Cu, false);
+    world.wait_for(Asset::Cu, false);
     let ask = ask_notes(new, 1000, 50, vec![note.id]);
     let wanted = [ask, bid(1, 300_000, 50)];
     // Its only note is for sale, so the fee cannot come from it; what the pool paid out since can.

@@ -14,7 +14,7 @@ fn hosts() -> (World, Vec<u32>) {
     for _ in 0..4 {
         world.close_window(RUN, 5_000_000);
     }
-    world.to_boundary();
+    world.next_boundary();
     let seats = query::seats_of_stage(world.get(), &RUN, 0);
     let first = seats.iter().map(|seat| world.index_of(&seat.account)).collect();
     (world, first)

@@ -14,11 +14,11 @@ use tessera_ledger::{
 /// 100 credits an epoch for 90 epochs; account 0 owns everything and gave a quarter each to 1 and 2.
 fn quarters() -> (World, u128) {
     let mut world = World::trained_run(9, free_shares(params()), 9000, 90);
-    world.to_boundary();
+    world.next_boundary();
     let quarter = world.shares(&RUN, 0) / 4;
     world.ok(0, TransferShares { run: RUN, to: public(1), amount: quarter });
     world.ok(0, TransferShares { run: RUN, to: public(2), amount: quarter });
-    world.to_boundary();
+    world.next_boundary();
     (world, quarter)
 }
 fn due(world: &World, who: u32) -> u128 {
@@ -35,9 +35,9 @@ fn wrapped_shares_are_paid_in_u() {
     wrap(&mut world, 2, quarter / 2);
     assert_eq!(world.shares(&RUN, 1), 0);
     assert_eq!(query::wrap(world.get(), &RUN, &public(1)).unwrap().now, quarter);
-    world.to_boundary();
+    world.next_boundary();
     // From now on the pool gets 3/8 of each 100 credits.
-    world.to_boundary();
+    world.next_boundary();
     world.auction(&credits_of(RUN), &[bid(5, 1000, 20)]);
     let point = query::price_history(world.get(), Asset::Cu, &RUN).remove(0);
     assert_eq!((point.volume, world.free_credits(&RUN, 5)), (20, 20));
@@ -57,7 +57,7 @@ fn wrapped_shares_are_paid_in_u() {
     let got = world.run(1, AutoSellUnwrap { run: RUN, amount: 1 }).error;
     assert_eq!(got, Some(TxError::Shares { needed: 1, got: 0 }));
     let credits = query::due_credits(world.get(), &RUN, &public(1));
-    world.to_boundary();
+    world.next_boundary();
     assert_eq!(query::due_credits(world.get(), &RUN, &public(1)), credits + 25);
 }
 
@@ -66,9 +66,9 @@ fn wrapped_shares_are_paid_in_u() {
 fn old_credits_pay_those_who_earned_them() {
     let (mut world, quarter) = quarters();
     wrap(&mut world, 1, quarter);
-    world.to_boundary();
-    world.to_boundary();
-    world.to_boundary();
+    world.next_boundary();
+    world.next_boundary();
+    world.next_boundary();
     // 1 alone is behind 75 credits of three epochs, in lot 1.
     wrap(&mut world, 2, quarter);
     world.ok(1, AutoSellUnwrap { run: RUN, amount: quarter });
@@ -79,7 +79,7 @@ fn old_credits_pay_those_who_earned_them() {
     let net = money - (money * 30).div_ceil(10_000);
     assert_eq!((due(&world, 1), due(&world, 2)), (net, 0));
     // The next credits are 2's.
-    world.to_boundary();
+    world.next_boundary();
     world.auction(&credits_of(RUN), &[bid(6, 1000, 25)]);
     assert_eq!(due(&world, 1), net);
     assert!(due(&world, 2) > 0);
@@ -94,10 +94,10 @@ fn a_second_change_waits_for_the_sale() {
     wrap(&mut world, 1, quarter / 2);
     // In the same epoch changes add up.
     wrap(&mut world, 1, quarter / 4);
-    world.to_boundary();
-    world.to_boundary();
+    world.next_boundary();
+    world.next_boundary();
     world.ok(1, AutoSellUnwrap { run: RUN, amount: quarter / 4 });
-    world.to_boundary();
+    world.next_boundary();
     let refused = world.run(1, AutoSellWrap { run: RUN, amount: 1 }).error;
     assert!(matches!(refused, Some(TxError::PoolBusy { .. })), "{refused:?}");
     // Another account is free to change its part.
@@ -166,7 +166,7 @@ fn a_child_pays_the_owners_of_its_parent() {
     let (mut world, quarter) = quarters();
     let child = Hash([4; 32]);
     world.train(child, 100_000, 1000);
-    world.to_boundary();
+    world.next_boundary();
     // Half of the child belongs to the class; forking a run will put it there.
     let half = world.shares(&child, 0) / 2;
     let class: PublicKey = ownership::class_account(&RUN, &child);
@@ -174,8 +174,8 @@ fn a_child_pays_the_owners_of_its_parent() {
     let cell = Cell::pack(&ClassHolding { child, parent: RUN }.into());
     world.state.0.insert(keys::class_holding(&child), cell);
     wrap(&mut world, 1, quarter);
-    world.to_boundary();
-    world.to_boundary();
+    world.next_boundary();
+    world.next_boundary();
     let dues = |world: &World| [0, 1, 2, 3].map(|who| due(world, who));
     assert_eq!(dues(&world), [0; 4]);
     world.auction(&credits_of(child), &[bid(5, 1000, 30)]);

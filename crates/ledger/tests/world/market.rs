@@ -73,12 +73,12 @@ impl World {
         }
     }
     /// Blocks up to and with the next epoch boundary.
-    pub fn to_boundary(&mut self) {
+    pub fn next_boundary(&mut self) {
         let epoch_blocks = query::params(self.get()).expect("genesis wrote them").epoch_blocks;
         self.blocks(epoch_blocks - self.height % epoch_blocks);
     }
     /// Blocks until the next one is in the wanted half of a batch.
-    pub fn to_phase(&mut self, asset: Asset, reveal: bool) {
+    pub fn wait_for(&mut self, asset: Asset, reveal: bool) {
         while query::batch_at(self.get(), asset, self.height + 1).1 != reveal {
             self.blocks(1);
         }
@@ -90,7 +90,7 @@ impl World {
     }
     /// Put orders in, all in one block.
     pub fn put_in(&mut self, market: &MarketId, wanted: &[Wanted]) -> Vec<Hash> {
-        self.to_phase(market.asset, false);
+        self.wait_for(market.asset, false);
         let txs: Vec<SignedTx> = wanted.iter().map(|wanted| self.commit(market, wanted)).collect();
         let outcome = self.block(&txs);
         assert!(outcome.receipts.iter().all(Receipt::ok), "{:?}", outcome.receipts);
@@ -98,7 +98,7 @@ impl World {
     }
     /// Open orders, all in one block.
     pub fn open(&mut self, market: &MarketId, wanted: &[Wanted], orders: &[Hash]) {
-        self.to_phase(market.asset, true);
+        self.wait_for(market.asset, true);
         let reveal = |(wanted, order): (&Wanted, &Hash)| {
             (wanted.who, OrderReveal { order: *order, terms: wanted.terms.clone(), salt: salt(wanted.who) })
         };
@@ -111,8 +111,8 @@ impl World {
     pub fn auction(&mut self, market: &MarketId, wanted: &[Wanted]) -> Vec<Hash> {
         let orders = self.put_in(market, wanted);
         self.open(market, wanted, &orders);
-        self.to_phase(market.asset, false);
-        // `to_phase` stops before the boundary's block.
+        self.wait_for(market.asset, false);
+        // `wait_for` stops before the boundary's block.
         self.blocks(1);
         assert!(orders.iter().all(|id| query::order(self.get(), id).is_none()), "the batch is cleared");
         orders
