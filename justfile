@@ -32,6 +32,9 @@ seeds COUNT="200":
 # Slow lane: votes against whole states of the past, over COUNT random histories.
 votes COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-ledger every_vote_counts
+# Slow lane: random books through the auction.
+books COUNT="40000":
+    TESSERA_BOOKS={{COUNT}} cargo nextest run -p tessera-ledger --no-capture random_books
 
 # Slow lane: speed and memory (machine, gemm, stage, decode, muon), against the last stored results of this machine.
 bench KIND="gemm" *ARGS:

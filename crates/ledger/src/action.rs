@@ -39,7 +39,11 @@ choice! {
         91 => OpenCanary(OpenCanary),
         // Shares.
         22 => TransferShares(TransferShares),
+        23 => BasketTransfer(BasketTransfer),
+        24 => AutoSellWrap(AutoSellWrap),
+        25 => AutoSellUnwrap(AutoSellUnwrap),
         26 => ClaimCredits(ClaimCredits),
+        27 => ClaimProceeds(ClaimProceeds),
         // Credits.
         28 => Reshape(Reshape),
         30 => LockNotes(LockNotes),
@@ -48,9 +52,10 @@ choice! {
         34 => ExpireLock(ExpireLock),
         62 => FinalizeSession(FinalizeSession),
         // Market.
-        63 => PostOffer(PostOffer),
-        64 => BuyOffer(BuyOffer),
-        65 => CancelOffer(CancelOffer),
+        41 => OrderCommit(OrderCommit),
+        42 => OrderReveal(OrderReveal),
+        43 => OrderCancel(OrderCancel),
+        46 => HostAsk(HostAsk),
         // Governance.
         48 => Propose(Propose),
         49 => Vote(Vote),

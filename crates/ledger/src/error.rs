@@ -60,7 +60,7 @@ pub enum TxError {
     Spent { note: Hash, by: Hash },
     #[error("note {note} is locked by order {order}")]
     Locked { note: Hash, order: Hash },
-    #[error("note {note} is on offer {offer}")]
+    #[error("note {note} is for sale by order {offer}")]
     Offered { note: Hash, offer: Hash },
     #[error("note {note} has no valid proof of its owner {owner}")]
     NotOwner { note: Hash, owner: Hash },
@@ -70,10 +70,6 @@ pub enum TxError {
     Sum { what: &'static str, expected: u128, got: u128 },
     #[error("only {expected} may do this, {got} sent it")]
     Role { expected: String, got: PublicKey },
-    #[error("{got} credits are left of the {wanted} wanted")]
-    OfferTooSmall { wanted: u64, got: u64 },
-    #[error("the price is {price} nano-U per credit, above the limit of {limit}")]
-    Price { limit: u128, price: u128 },
     #[error("series {got} is not live; the run is in series {expected}")]
     Series { expected: u16, got: u16 },
     #[error("the lock must end after height {from} and by {to}, got {got}")]
@@ -165,6 +161,29 @@ pub enum TxError {
         "all {slots} measurements that count assume mu of at least {mu} / 10 000; post a worse one or wait"
     )]
     Measurements { slots: u32, mu: u16 },
+    // Market.
+    #[error("orders can be {got} now; wait until they can be {expected}")]
+    AuctionPhase { expected: &'static str, got: &'static str },
+    #[error("the batch has {most} orders already; wait for the next one")]
+    BookFull { most: u32 },
+    #[error("the terms and the salt are not those that order {order} was sealed with")]
+    Seal { order: Hash },
+    #[error("the order needs {needed} of escrow, it has {got}")]
+    Collateral { needed: u128, got: u128 },
+    #[error("note {note} is bound to its owner and cannot be sold")]
+    NotForSale { note: Hash },
+    #[error("the last change of these shares waits until the pool has sold {unsold} older credits")]
+    PoolBusy { unsold: u64 },
+    #[error("the owners of the run allow at most {most} nano-U, got {got}")]
+    Cap { most: u128, got: u128 },
+    #[error("note {note} cannot pay the fee: it {problem}")]
+    FeeNote { note: Hash, problem: &'static str },
+    #[error("the fee takes {expected} credits, {got} are there")]
+    FeeCredits { expected: u64, got: u64 },
+    #[error("run {run} has no median price yet, so its credits pay no fee")]
+    NoMedian { run: Hash },
+    #[error("credits of run {run} pay at most {most} nano-U of fees in an epoch, and have")]
+    FeeQuota { run: Hash, most: u128 },
 }
 
 impl TxError {
@@ -179,6 +198,10 @@ impl TxError {
                 | Self::FeeTooSmall { .. }
                 | Self::FeeFunds { .. }
                 | Self::Waived { .. }
+                | Self::FeeNote { .. }
+                | Self::FeeCredits { .. }
+                | Self::NoMedian { .. }
+                | Self::FeeQuota { .. }
         )
     }
     /// Whether the same action may succeed later without being changed.
@@ -205,6 +228,12 @@ impl TxError {
                 | Self::BondLocked { .. }
                 | Self::Admission { .. }
                 | Self::Waived { .. }
+                | Self::AuctionPhase { .. }
+                | Self::BookFull { .. }
+                | Self::PoolBusy { .. }
+                | Self::FeeCredits { .. }
+                | Self::NoMedian { .. }
+                | Self::FeeQuota { .. }
         )
     }
 }

@@ -20,6 +20,8 @@
 //!
 //! Places kept for later, on purpose without code: the referee that judges the last step of a dispute
 //! (`trust::referee`), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
+//! Places kept for later, on purpose without code: audits and disputes (claims are `Pending` until they
+//! mature), admission work and related identities (`seat::draw`), blind
 //! redemption and failover (`session`), series and roll-over (every record carries its `series`, now 0),
 //! the public lane (`epoch`, at its numbered step).
 
@@ -62,4 +64,4 @@ pub use runs::policy::Policy;
 pub(crate) use runs::seat;
 pub use runs::{run, window};
 pub use trust::referee;
-pub use tx::{MAX_TX_BYTES, SignedTx, Tx};
+pub use tx::{FeeSource, MAX_TX_BYTES, SignedTx, Tx};

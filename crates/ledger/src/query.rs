@@ -10,6 +10,8 @@ use crate::{
 };
 use tessera_canon::{Hash, PublicKey};
 
+pub use crate::market::query::*;
+
 /// The value at `key`.
 pub fn read<T: Stored>(get: impl Fn(&Key) -> Option<Cell>, key: &Key) -> Option<T> {
     get(key).as_ref().and_then(Cell::unpack).and_then(T::from_record)
@@ -67,8 +69,6 @@ one_cell! {
     extraction(run: &Hash) -> ExtractionReport = extraction_report;
     /// A note.
     note(id: &Hash) -> Note = note;
-    /// An offer.
-    offer(id: &Hash) -> Offer = offer;
     /// A lock.
     lock(order: &Hash) -> Lock = lock;
     /// The money of a lock.
@@ -157,10 +157,6 @@ pub fn holdings_of(get: impl Fn(&Key) -> Option<Cell>, account: &PublicKey) -> V
     let runs = list(&get, &keys::list_of_holdings(account));
     runs.iter().filter_map(|run| owner(&get, run, account)).collect()
 }
-/// The open offers of a run.
-pub fn offers_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Offer> {
-    list(&get, &keys::list_of_offers(run)).iter().filter_map(|id| offer(&get, id)).collect()
-}
 /// Keys of every stage of a run.
 pub fn keys_for_stages(terms: &RunTerms) -> Vec<Key> {
     (0..terms.stages).map(|stage| keys::stage(&terms.run, stage)).collect()
@@ -212,7 +208,8 @@ pub fn power(
     let held = if network {
         bond(&get, account).map_or(0, |bond| bond.power())
     } else {
-        owner(&get, run, account).map_or(0, |owner| owner.shares)
+        let wrapped = crate::market::query::wrap(&get, run, account).map_or(0, |wrap| wrap.now);
+        owner(&get, run, account).map_or(0, |owner| owner.shares + wrapped)
     };
     let done = chamber_work(&get, run, account).map_or(U256::ZERO, |work| work.amount.0);
     let at = |subject: Hash, now: U256| {

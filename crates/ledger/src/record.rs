@@ -77,7 +77,9 @@ records! {
     // Credits.
     40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => FeeShares,
     // Market.
-    60 => Offer,
+    60 => MarketOrder, 61 => OrderNotes, 62 => Batch, 63 => PriceHead, 64 => PricePart, 65 => AutoSell, 66 => Lot,
+    67 => Wrap, 68 => Proceeds, 69 => OwnerProceeds, 70 => HostOffer, 71 => StagePrice, 72 => ClassHolding,
+    73 => MarketParams,
     // Trust.
     80 => TrustParams, 81 => Conduct, 83 => Dispute, 84 => DisputeLevel, 85 => DisputeProof,
     86 => Panel, 87 => AuditVote, 88 => AuditStats, 89 => Canary,
@@ -94,7 +96,7 @@ records! {
 mod tests {
     use super::*;
     use crate::{
-        action::{Blend, Change, Changes, Choice},
+        action::{Asset, Blend, Change, Changes, Choice, MarketId, OrderTerms, Side},
         cell::Cell,
         governance::parameter::Parameter,
     };
@@ -106,6 +108,7 @@ mod tests {
         let (hash, key) = (Hash([255; 32]), PublicKey([255; 32]));
         let endpoint = Endpoint::new("9".repeat(64)).expect("64 bytes are allowed");
         let share = FeeShare { host: key, amount: u128::MAX };
+        let point = PricePoint { epoch: 1, price: 1, volume: 1 };
         let largest: Vec<Record> = vec![
             Validator { index: u32::MAX, key, endpoint: endpoint.clone() }.into(),
             RunTerms {
@@ -264,6 +267,36 @@ mod tests {
                 level: 1,
                 proof: 1,
                 deadline: 1,
+            }
+            .into(),
+            // Market.
+            MarketOrder {
+                id: hash,
+                market: MarketId { asset: Asset::Cu, run: hash, series: 1 },
+                batch: 1,
+                owner: key,
+                seal: hash,
+                held: Held::Money,
+                amount: 1,
+                terms: Some(OrderTerms { side: Side::Bid, limit: 1, quantity: 1, to: hash }),
+            }
+            .into(),
+            OrderNotes { order: hash, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
+            PricePart {
+                asset: Asset::Cu,
+                run: hash,
+                part: 1,
+                points: List::new(vec![point; 4]).expect("four fit"),
+            }
+            .into(),
+            Wrap {
+                run: hash,
+                account: key,
+                counted: 1,
+                pending: Some(1),
+                now: 1,
+                part: crate::accumulator::Part::at(Wide::default()),
+                due: 1,
             }
             .into(),
         ];

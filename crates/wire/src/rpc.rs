@@ -117,7 +117,11 @@ mod tests {
     fn transfer() -> SignedTx {
         let key = SecretKey::from_seed([7; 32]);
         let action = Action::Transfer(Transfer { to: key.public(), amount: 5 });
-        SignedTx::sign(&key, Tx { network: Hash([1; 32]), sender: key.public(), nonce: 3, fee: 9, action })
+        let fee_from = tessera_ledger::FeeSource::default();
+        SignedTx::sign(
+            &key,
+            Tx { network: Hash([1; 32]), sender: key.public(), nonce: 3, fee: 9, fee_from, action },
+        )
     }
 
     #[test]

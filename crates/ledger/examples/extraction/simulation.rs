@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use tessera_canon::{Blob, Domain, Hash, List, Prf, PublicKey, SecretKey, Text, digest};
 use tessera_ledger::{
-    Action, BlockContext, Genesis, MemState, Outcome, Parameters, Params, Policy, SignedTx, Tx,
+    Action, BlockContext, FeeSource, Genesis, MemState, Outcome, Parameters, Params, Policy, SignedTx, Tx,
     action::*,
     extraction::admission,
     query,
@@ -131,7 +131,11 @@ impl Swarm {
         let (key, nonce) = (&self.keys[sender], self.nonces[sender]);
         self.nonces[sender] += 1;
         let action = action.into();
-        SignedTx::sign(key, Tx { network: self.network, sender: key.public(), nonce, fee: 0, action })
+        let fee_from = FeeSource::default();
+        SignedTx::sign(
+            key,
+            Tx { network: self.network, sender: key.public(), nonce, fee: 0, fee_from, action },
+        )
     }
     /// A block in which every transaction must take effect.
     fn block(&mut self, txs: &[SignedTx]) -> Outcome {

@@ -6,9 +6,10 @@ use crate::{
     event::{FeePaid, KeyRotated, Transferred},
     genesis::Params,
     keys,
+    market::fee,
     record::{Account, Globals, NextSigner},
     store::{Stop, View},
-    tx::{MAX_TX_BYTES, SignedTx},
+    tx::{FeeSource, MAX_TX_BYTES, SignedTx},
 };
 use tessera_canon::PublicKey;
 
@@ -73,7 +74,8 @@ pub(crate) fn check_envelope(view: &View<'_>, tx: &SignedTx, verified: bool) -> 
     if body.fee < least && !waived(view, tx)? {
         return Err(TxError::FeeTooSmall { expected: least, got: body.fee }.into());
     }
-    if account.balance < body.fee {
+    fee::check(view, body)?;
+    if matches!(body.fee_from, FeeSource::U(_)) && account.balance < body.fee {
         return Err(TxError::FeeFunds { expected: body.fee, got: account.balance }.into());
     }
     Ok(())
@@ -82,9 +84,15 @@ pub(crate) fn check_envelope(view: &View<'_>, tx: &SignedTx, verified: bool) -> 
 /// Take the fee and count the nonce; the envelope was checked.
 pub(crate) fn charge(view: &mut View<'_>, tx: &SignedTx) -> Result<(), Stop> {
     let mut account = load(view, &tx.body.sender)?;
-    account.balance = account.balance.saturating_sub(tx.body.fee);
     account.nonce += 1;
+    let in_credits = fee::charge(view, &tx.id(), &tx.body)?;
+    if !in_credits {
+        account.balance = account.balance.saturating_sub(tx.body.fee);
+    }
     view.put(keys::account(&tx.body.sender), account);
+    if in_credits {
+        return Ok(());
+    }
     if view.params()?.fee_to_fund {
         to_fund(view, tx.body.fee)?;
     } else {

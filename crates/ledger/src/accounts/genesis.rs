@@ -4,7 +4,10 @@ use crate::{
     cell::{Cell, Key},
     governance::terms::GovernanceTerms,
     keys,
-    record::{Account, CommitteeParams, Endpoint, ExtractionParams, Globals, Issuance, Record, Validator},
+    record::{
+        Account, CommitteeParams, Endpoint, ExtractionParams, Globals, Issuance, MarketParams, Record,
+        Validator,
+    },
     runs::policy::{Bounds, Policy},
     trust::TrustParams,
 };
@@ -119,6 +122,7 @@ record! {
         pub trust: TrustParams,
         // Credits.
         // Market.
+        pub market: MarketParams,
         // Governance.
         pub governance: GovernanceTerms,
         // Extraction.
@@ -138,6 +142,7 @@ impl Default for Parameters {
             trust: TrustParams::default(),
             // Credits.
             // Market.
+            market: MarketParams::default(),
             // Governance.
             governance: GovernanceTerms::default(),
             // Extraction.
@@ -171,6 +176,7 @@ impl Parameters {
             trust: TrustParams::demo(),
             // Credits.
             // Market.
+            market: MarketParams::demo(),
             // Governance.
             governance: GovernanceTerms::demo(),
             // Extraction.
@@ -193,6 +199,7 @@ impl Parameters {
             (keys::trust_params(), Cell::pack(&self.trust.clone().into())),
             // Credits.
             // Market.
+            (keys::market_params(), Cell::pack(&self.market.clone().into())),
             // Governance.
             (keys::governance(), Cell::pack(&self.governance.clone().into())),
             // Extraction.

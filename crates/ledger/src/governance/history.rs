@@ -19,6 +19,7 @@
 use crate::{
     cell::Key,
     keys,
+    market::pool,
     record::{Assembly, Credits, History, Owner, Wide},
     store::{Stop, View},
 };
@@ -101,9 +102,9 @@ pub(crate) fn before_change(
     Ok(())
 }
 
-/// Shares with which an owner would vote now. Shares that it lets somebody else hold, but votes with, count here.
-pub(crate) fn voting_shares(_view: &View<'_>, owner: &Owner) -> Result<u128, Stop> {
-    Ok(owner.shares)
+/// Shares with which an owner would vote now: its own, and those that it lets the auto-sell pool hold.
+pub(crate) fn voting_shares(view: &View<'_>, owner: &Owner) -> Result<u128, Stop> {
+    Ok(owner.shares + pool::wrapped(view, &owner.run, &owner.account)?)
 }
 /// Note that an owner's shares are about to change. Must precede every change of [`Owner::shares`].
 pub(crate) fn shares_change(view: &mut View<'_>, owner: &Owner) -> Result<(), Stop> {

@@ -43,6 +43,7 @@ pub(crate) fn power(
         keys::history(&work),
         keys::chamber_work(run, account),
         if *run == Hash::ZERO { keys::validator_bond(account) } else { keys::owner(run, account) },
+        keys::wrap(run, account),
     ])?;
     let now = U256::from(holding(view, run, account)?);
     let votes = history::power(view, &shares, posted, now)?;

@@ -2,6 +2,7 @@
 
 mod extraction;
 mod governance;
+mod market;
 mod trust;
 
 use crate::{
@@ -49,7 +50,7 @@ struct Scan {
     designers: BTreeSet<(Hash, tessera_canon::PublicKey)>,
     sums: BTreeMap<Hash, RunSums>,
     notes: BTreeMap<Hash, Note>,
-    offers: BTreeMap<Hash, Offer>,
+    market: market::Market,
     locks: BTreeMap<Hash, Lock>,
     locked_notes: BTreeMap<Hash, Hash>,
     owners: Vec<Owner>,
@@ -87,7 +88,9 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     for (id, credits) in &scan.credits {
         scan.run(id, credits)?;
     }
-    votes.check(state)
+    votes.check(state)?;
+    scan.market.check(&scan.credits, &scan.owners)?;
+    Ok(())
 }
 
 impl Scan {
@@ -137,14 +140,12 @@ impl Scan {
             Record::Proposal(proposal) => self.money += proposal.deposit,
             Record::Bond(bond) => self.money += bond.amount,
             Record::Note(note) => {
-                if note.state == NoteState::Unspent {
-                    self.of(note.run).notes += u128::from(note.cu);
+                match note.state {
+                    NoteState::Unspent => self.of(note.run).notes += u128::from(note.cu),
+                    NoteState::Offered => self.of(note.run).auctioned += u128::from(note.cu),
+                    NoteState::Locked | NoteState::Spent => {}
                 }
                 self.notes.insert(note.id, note);
-            }
-            Record::Offer(offer) => {
-                self.of(offer.run).auctioned += u128::from(offer.cu);
-                self.offers.insert(offer.id, offer);
             }
             Record::Lock(lock) => {
                 if matches!(lock.state, LockState::Open | LockState::Settling) {
@@ -180,7 +181,7 @@ impl Scan {
                 self.disputes.push(dispute);
             }
             Record::RunPolicy(policy) => self.policies.push(policy),
-            _ => {}
+            other => self.money += self.market.take(other),
         }
         Ok(())
     }
@@ -197,9 +198,7 @@ impl Scan {
         for note in self.notes.values() {
             let holds = match note.state {
                 NoteState::Unspent => note.bound_to == Hash::ZERO,
-                NoteState::Offered => {
-                    self.offers.get(&note.bound_to).is_some_and(|o| o.note == note.id && o.cu <= note.cu)
-                }
+                NoteState::Offered => self.market.sells(&note.bound_to, &note.id),
                 NoteState::Locked => self.locked_notes.get(&note.id) == Some(&note.bound_to),
                 NoteState::Spent => !self.locked_notes.contains_key(&note.id),
             };
@@ -208,7 +207,7 @@ impl Scan {
         let locked = self.notes.values().filter(|note| note.state == NoteState::Locked).count();
         hold("NOTE", locked == self.locked_notes.len(), || "a live order names a note not locked".into())?;
         let offered = self.notes.values().filter(|note| note.state == NoteState::Offered).count();
-        hold("NOTE", offered == self.offers.len(), || "an offer without its note".into())
+        hold("NOTE", offered == self.market.notes_for_sale(), || "an order without its note".into())
     }
 
     /// LIST: counters, slots and positions agree, and wallets find what they own.
@@ -226,9 +225,9 @@ impl Scan {
             let listed = has(keys::list_of_holdings(&owner.account), &owner.run);
             hold("LIST", listed, || format!("not among its account's holdings: {owner:?}"))?;
         }
-        for offer in self.offers.values() {
-            hold("LIST", has(keys::list_of_offers(&offer.run), &offer.id), || {
-                format!("not listed: {offer:?}")
+        for order in self.market.orders() {
+            hold("LIST", has(keys::list_of_orders(&order.market.id(), order.batch), &order.id), || {
+                format!("not listed: {order:?}")
             })?;
         }
         for run in self.runs.keys() {

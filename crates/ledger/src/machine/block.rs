@@ -11,7 +11,7 @@ use crate::{
     governance::{proposal, vote},
     keys,
     machine::epoch,
-    market::offer,
+    market::{basket, host, order, pool},
     note,
     referee::{NoReferee, Referee},
     run,
@@ -231,7 +231,11 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::OpenCanary(action) => canary::open(view, sender, action),
         // Shares.
         Action::TransferShares(action) => shares::transfer(view, sender, action),
+        Action::BasketTransfer(action) => basket::transfer(view, sender, action),
+        Action::AutoSellWrap(action) => pool::wrap(view, sender, action),
+        Action::AutoSellUnwrap(action) => pool::unwrap(view, sender, action),
         Action::ClaimCredits(action) => shares::claim(view, id, sender, action),
+        Action::ClaimProceeds(action) => pool::claim(view, sender, action),
         // Credits.
         Action::Reshape(action) => note::reshape(view, id, sender, action),
         Action::LockNotes(action) => session::lock(view, sender, action),
@@ -240,9 +244,10 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::ExpireLock(action) => session::expire(view, &action.order),
         Action::FinalizeSession(action) => session::finalize(view, &action.order),
         // Market.
-        Action::PostOffer(action) => offer::post(view, id, sender, action),
-        Action::BuyOffer(action) => offer::buy(view, id, sender, action),
-        Action::CancelOffer(action) => offer::cancel(view, id, sender, action),
+        Action::OrderCommit(action) => order::commit(view, id, sender, action),
+        Action::OrderReveal(action) => order::reveal(view, sender, action),
+        Action::OrderCancel(action) => order::cancel(view, sender, action),
+        Action::HostAsk(action) => host::ask(view, sender, action),
         // Governance.
         Action::Propose(action) => proposal::propose(view, id, sender, action),
         Action::Vote(action) => vote::vote(view, sender, action),

@@ -6,6 +6,7 @@ use crate::{
     error::TxError,
     event::{CreditsClaimed, SharesMoved},
     governance, keys,
+    market::proceeds,
     note::{self, NewNote},
     ownership::vesting,
     record::{Credits, Owner},
@@ -49,12 +50,15 @@ pub(crate) fn take(
         return Err(TxError::Shares { needed: amount, got: owner.shares }.into());
     }
     let locked = governance::lock::locked(view, &credits.run, account)?;
-    if owner.shares - amount < locked {
-        let movable = owner.shares.saturating_sub(locked);
+    // Shares in the auto-sell pool vote too, so they may be what the lock is about.
+    let voting = governance::history::voting_shares(view, &owner)?;
+    if voting - amount < locked {
+        let movable = voting.saturating_sub(locked).min(owner.shares);
         return Err(TxError::VoteLocked { locked, movable, needed: amount }.into());
     }
     governance::history::shares_change(view, &owner)?;
     vesting::check_movable(view, &credits.run, account, owner.shares, amount)?;
+    proceeds::touch(view, &credits.run, account, owner.shares)?;
     touch(&mut owner, credits);
     owner.shares -= amount;
     view.put(key, owner);
@@ -70,6 +74,7 @@ pub(crate) fn give(
 ) -> Result<(), Stop> {
     let mut owner = load_or_new(view, credits, account)?;
     governance::history::shares_change(view, &owner)?;
+    proceeds::touch(view, &credits.run, account, owner.shares)?;
     touch(&mut owner, credits);
     owner.shares += amount;
     view.put(keys::owner(&credits.run, account), owner);

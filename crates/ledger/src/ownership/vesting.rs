@@ -21,6 +21,7 @@ use crate::{
     event::{Activated, ClaimVoided},
     extraction::admission,
     governance, keys,
+    market::proceeds,
     record::{Claim, ClaimState, Credits, Run, RunState, Unlocking, VESTING_BUCKETS, Vesting},
     runs::policy,
     shares,
@@ -206,6 +207,7 @@ pub(crate) fn settle(
     claim.state = if kept > 0 { ClaimState::Active } else { ClaimState::Void };
     if kept > 0 {
         admission::credit(view, &claim)?;
+        proceeds::touch(view, &run, &account, owner.shares)?;
         governance::history::shares_change(view, &owner)?;
         governance::history::active_change(view, credits)?;
         governance::work::credit(view, &run, &account, kept)?;

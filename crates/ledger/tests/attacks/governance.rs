@@ -19,13 +19,13 @@ const ATTACKER: u32 = 7;
 fn buy(world: &mut World, part: u128) {
     let target = world.active() * part / 100;
     for owner in 0..4 {
-        let missing = target - world.shares(ATTACKER);
-        let amount = missing.min(world.shares(owner));
+        let missing = target - world.held_shares(ATTACKER);
+        let amount = missing.min(world.held_shares(owner));
         if amount > 0 {
             assert!(world.give(owner, ATTACKER, amount).ok());
         }
     }
-    assert_eq!(world.shares(ATTACKER), target);
+    assert_eq!(world.held_shares(ATTACKER), target);
 }
 fn outcome(world: &mut World, id: &Hash) -> ProposalState {
     world.until_done(id);
@@ -38,7 +38,7 @@ fn borrowed_shares_do_not_vote() {
     let id = world.propose(ATTACKER, RUN, change(Parameter::HostFeeCap, 1_000_000_000, 0));
     // Borrowed after the proposal, in the same block or later: nothing.
     for owner in 0..3 {
-        let all = world.shares(owner);
+        let all = world.held_shares(owner);
         assert!(world.give(owner, ATTACKER, all).ok());
     }
     world.until_open(&id);
@@ -58,7 +58,7 @@ fn borrowed_shares_do_not_vote() {
 #[test]
 fn borrowed_and_proposed_in_one_block_do_not_vote() {
     let mut world = World::serving_run(8);
-    let all = world.shares(2);
+    let all = world.held_shares(2);
     let txs: Vec<SignedTx> = vec![
         world.tx(2, TransferShares { run: RUN, to: public(ATTACKER), amount: all }),
         world.tx(ATTACKER, motion(RUN, change(Parameter::Reserve, 0, 99))),
@@ -78,7 +78,7 @@ fn moved_shares_vote_once() {
     let mut world = World::serving_run(12);
     let id = world.propose(0, RUN, change(Parameter::Reserve, 0, 99));
     world.until_open(&id);
-    let held = world.shares(0);
+    let held = world.held_shares(0);
     // Free shares walk from account to account, each of which tries to vote.
     let mut at = 0;
     let mut cast = 0;
@@ -162,7 +162,7 @@ fn designers_have_no_vote_but_their_shares() {
     let mut world = World::serving_run(8);
     // Designers 0 to 3 sell everything.
     for designer in 0..4 {
-        let all = world.shares(designer);
+        let all = world.held_shares(designer);
         assert!(world.give(designer, 4 + designer, all).ok());
     }
     let id = world.propose(0, RUN, change(Parameter::Reserve, 0, 5));

@@ -1,4 +1,5 @@
-//! Play the incentive attacks of the ownership specification, section 7, and assert what they leave the attacker.
+//! Play the incentive attacks of the ownership specification, section 7: each test is named after one, and ends with
+//! what the attacker has gained, which is nothing, or no more than the catalogue's bound.
 
 #[path = "../governance/hall.rs"]
 mod hall;
@@ -10,5 +11,6 @@ mod setting;
 mod world;
 
 mod governance;
+mod market;
 mod runs;
 mod trust;

@@ -25,7 +25,17 @@ fn rotation(world: &World, account: u32, to: &SecretKey) -> RotateKey {
 fn signed(world: &World, key: &SecretKey) -> SignedTx {
     let nonce = query::account(world.get(), &public(1)).map_or(0, |account| account.nonce);
     let action = Transfer { to: public(2), amount: 1 }.into();
-    SignedTx::sign(key, Tx { network: world.network, sender: public(1), nonce, fee: 500_000, action })
+    SignedTx::sign(
+        key,
+        Tx {
+            network: world.network,
+            sender: public(1),
+            nonce,
+            fee: 500_000,
+            fee_from: Default::default(),
+            action,
+        },
+    )
 }
 
 #[test]
@@ -55,7 +65,14 @@ fn a_rotated_key_signs_from_the_next_epoch_and_the_account_keeps_its_name() {
     world.keys[1] = new.clone();
     let nonce = query::account(world.get(), &public(1)).unwrap().nonce;
     let action = TransferShares { run: RUN, to: public(5), amount: shares }.into();
-    let body = Tx { network: world.network, sender: public(1), nonce, fee: 500_000, action };
+    let body = Tx {
+        network: world.network,
+        sender: public(1),
+        nonce,
+        fee: 500_000,
+        fee_from: Default::default(),
+        action,
+    };
     assert!(world.block(&[SignedTx::sign(&new, body)]).receipts[0].ok());
     assert_eq!(query::owner(world.get(), &RUN, &public(5)).unwrap().shares, shares);
 }

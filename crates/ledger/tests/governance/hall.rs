@@ -87,7 +87,7 @@ impl World {
     pub fn policy(&self) -> Policy {
         query::run_policy(self.get(), &RUN).expect("the run exists").policy
     }
-    pub fn shares(&self, of: u32) -> u128 {
+    pub fn held_shares(&self, of: u32) -> u128 {
         query::owner(self.get(), &RUN, &public(of)).map_or(0, |owner| owner.shares)
     }
     pub fn active(&self) -> u128 {

@@ -45,7 +45,7 @@ fn random_tx(world: &mut World, random: &mut Prf, ids: &[Hash]) -> SignedTx {
     let other = public(random.below(ACCOUNTS.into()) as u32);
     match random.below(20) {
         0..8 => {
-            let held = world.shares(who);
+            let held = world.held_shares(who);
             let amount = if random.below(3) == 0 { held } else { held / 8 + 1 };
             world.tx(who, TransferShares { run: RUN, to: other, amount })
         }
@@ -125,7 +125,7 @@ fn every_vote_counts_what_the_state_before_the_proposal_says() {
                 assert_eq!(ballot.votes, votes, "account {account}, {proposal:?}");
                 assert_eq!(ballot.work.0, past.work(&proposal, account), "account {account}, {proposal:?}");
                 ballots += 1;
-                later += u32::from(votes != world.shares(account));
+                later += u32::from(votes != world.held_shares(account));
             }
             assert_eq!(sum, proposal.total, "{proposal:?}");
             if proposal.state == ProposalState::Open && world.height <= proposal.ends {
@@ -162,7 +162,7 @@ fn identities_and_delegation_change_no_outcome() {
             // Each owner spreads shares over accounts of its own: owner i has i, 4 + i, 8 + i.
             for owner in 0..4u32 {
                 for part in 1..=split as u32 {
-                    let amount = u128::from(random.below(world.shares(owner) as u64 / 2)) + 1;
+                    let amount = u128::from(random.below(world.held_shares(owner) as u64 / 2)) + 1;
                     assert!(world.give(owner, owner + 4 * part, amount).ok());
                 }
             }

@@ -31,7 +31,7 @@ fn a_parameter_changes_after_vote_and_delay() {
     world.ok(1, vote(id, Choice::Abstain));
     world.ok(2, vote(id, Choice::Yes));
     let tally = query::tally(world.get(), &id).unwrap();
-    let (yes, abstain) = (world.shares(0) + world.shares(2), world.shares(1));
+    let (yes, abstain) = (world.held_shares(0) + world.held_shares(2), world.held_shares(1));
     assert_eq!((tally.yes, tally.no, tally.abstain), (yes, 0, abstain));
     assert_eq!(world.refused(5, Execute { proposal: id }), "Early");
     while world.height < posted + 11 {
@@ -209,10 +209,10 @@ fn an_owner_overrules_its_delegate_and_withdraws_at_once() {
     world.ok(2, Delegate { run: RUN, to: None });
     assert_eq!(world.refused(6, for_others(id, Choice::Yes, vec![public(2)])), "NotDelegate");
     let tally = query::tally(world.get(), &id).unwrap();
-    assert_eq!((tally.yes, tally.no), (world.shares(0) + world.shares(1), 0));
+    assert_eq!((tally.yes, tally.no), (world.held_shares(0) + world.held_shares(1), 0));
     world.ok(1, vote(id, Choice::No));
     let tally = query::tally(world.get(), &id).unwrap();
-    assert_eq!((tally.yes, tally.no), (world.shares(0), world.shares(1)));
+    assert_eq!((tally.yes, tally.no), (world.held_shares(0), world.held_shares(1)));
     // Once.
     assert_eq!(world.refused(1, vote(id, Choice::Yes)), "Duplicate");
     assert_eq!(query::ballot(world.get(), &id, &public(1)).unwrap().by, public(1));
@@ -221,7 +221,7 @@ fn an_owner_overrules_its_delegate_and_withdraws_at_once() {
 #[test]
 fn voted_shares_stay_until_the_vote_is_closed() {
     let mut world = World::serving_run(8);
-    let held = world.shares(0);
+    let held = world.held_shares(0);
     let id = world.propose(1, RUN, change(Parameter::Reserve, 0, 1));
     let other = world.propose(2, RUN, change(Parameter::LockFee, 1, 2));
     // Part of the holding leaves before the vote: only the rest is there to be locked.
@@ -240,7 +240,7 @@ fn voted_shares_stay_until_the_vote_is_closed() {
         world.blocks(1);
     }
     assert!(world.give(0, 5, held - 100).ok());
-    assert_eq!(world.shares(0), 0);
+    assert_eq!(world.held_shares(0), 0);
 }
 
 #[test]

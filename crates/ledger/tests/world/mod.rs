@@ -2,6 +2,8 @@
 //! with the invariant scan.
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
 
+pub mod market;
+
 use std::{collections::BTreeMap, sync::Arc};
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Signature, Text, digest};
 use tessera_ledger::{
@@ -13,7 +15,7 @@ use tessera_ledger::{
     query,
     record::{RunState, Seat},
     referee::{NoReferee, Referee},
-    tx::{SignedTx, Tx},
+    tx::{FeeSource, SignedTx, Tx},
 };
 
 pub const RUN: Hash = Hash([9; 32]);
@@ -85,12 +87,16 @@ impl World {
     }
     /// A signed transaction with the next nonce.
     pub fn tx(&mut self, sender: u32, action: impl Into<Action>) -> SignedTx {
+        self.tx_from(sender, action, FeeSource::default())
+    }
+    /// As `tx`, with another source of the fee.
+    pub fn tx_from(&mut self, sender: u32, action: impl Into<Action>, fee_from: FeeSource) -> SignedTx {
         let public = self.keys[sender as usize].public();
         let used = self.used.entry(public).or_default();
         let nonce = query::account(|k| self.state.get(k), &public).map_or(0, |a| a.nonce) + *used;
         *used += 1;
         let action = action.into();
-        let body = Tx { network: self.network, sender: public, nonce, fee: 500_000, action };
+        let body = Tx { network: self.network, sender: public, nonce, fee: 500_000, fee_from, action };
         SignedTx::sign(&self.keys[sender as usize], body)
     }
     pub fn block(&mut self, txs: &[SignedTx]) -> Outcome {

@@ -11,7 +11,7 @@ use super::{
 use std::{sync::Arc, time::Duration};
 use tessera_canon::{Hash, PublicKey, SecretKey};
 use tessera_chain::{VerifyError, event_root};
-use tessera_ledger::{Action, Event, SignedTx, Tx, account::least_fee, query};
+use tessera_ledger::{Action, Event, FeeSource, SignedTx, Tx, account::least_fee, query};
 use tessera_net::Transport;
 use tessera_wire::rpc::{Answer, Ask, Included, ReceiptOf};
 use tokio::time::Instant;
@@ -81,7 +81,8 @@ impl<T: Transport> LedgerClient<T> {
         let params = params
             .ok_or_else(|| LedgerError::NotHere { what: "the parameters".into(), network: self.network() })?;
         let (nonce, balance) = account.map_or((0, 0), |account| (account.nonce, account.balance));
-        let body = Tx { network: self.network(), sender, nonce, fee: 0, action };
+        let body =
+            Tx { network: self.network(), sender, nonce, fee: 0, fee_from: FeeSource::default(), action };
         // The fee is of fixed length in the encoding, so it does not change the size it depends on.
         let least = least_fee(&params, SignedTx::sign(key, body.clone()).size());
         // Two programs that do the same with the same nonce would make one and the same transaction, and both
