@@ -36,13 +36,14 @@ fn the_first_mismatch_costs_units_and_the_second_everything_pending() {
     assert_eq!(conduct.debt, 2 * unit);
     assert_eq!(shares(&world.state, 2).pending, before.pending - first.shares);
     assert!(query::member(world.get(), &RUN, &public(2)).unwrap().seat.is_some(), "it keeps its seat");
-    // The debt is taken when window 0 matures: one microbatch more than its claim made stays owed, or none.
+    // The debt is taken from the claim of window 0 when that matures.
     advance(&mut world, 4);
     while claim(&world, 0, 2).1.state == ClaimState::Pending {
         world.blocks(1);
     }
     let zero = claim(&world, 0, 2).1;
-    assert_eq!((zero.state, zero.voided), (ClaimState::Void, zero.shares.min(2 * unit)));
+    assert_eq!((zero.state, zero.voided), (ClaimState::Active, 2 * unit));
+    assert_eq!(query::conduct(world.get(), &RUN, &public(2)).unwrap().debt, 0);
     assert_eq!(shares(&world.state, 2).shares, zero.shares - zero.voided);
 
     // The second one.
