@@ -418,14 +418,17 @@ pub(crate) fn close(
     Ok(())
 }
 
-/// A frozen claim is pending again; if its window has matured, it follows at the next boundary.
+/// A frozen claim is pending again. For the rest of this epoch and the whole next one it can be disputed anew.
 fn thaw(view: &mut View<'_>, dispute: &Dispute) -> Result<(), Stop> {
     let Some(mut claim) = view.get::<Claim>(&dispute.id)? else { return Ok(()) };
     if claim.state != ClaimState::Disputed {
         return Ok(());
     }
     let run: Run = view.must(&keys::run(&dispute.run), "run", dispute.run)?;
-    if claim.window < run.matured {
+    let epoch = view.context.height / view.params()?.epoch_blocks.max(1);
+    claim.not_before = u32::try_from(epoch).unwrap_or(u32::MAX).saturating_add(2);
+    if claim.window < run.matured && !claim.ripe {
+        claim.ripe = true;
         view.list_add(keys::list_of_ripe(&dispute.run), dispute.id);
     }
     claim.state = ClaimState::Pending;
