@@ -111,7 +111,7 @@ impl Vesting {
         let slot = lock.now.div_ceil(grid);
         // Everything before `slot - 6` is at least `span` old.
         self.advance(slot.saturating_sub(6));
-        let at = (slot - self.first) as usize;
+        let at = slot.saturating_sub(self.first) as usize;
         self.buckets[at.min(VESTING_BUCKETS - 1)] += shares;
     }
 }
