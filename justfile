@@ -63,3 +63,7 @@ gradients PRESET="tiny":
 # Slow lane: the software arithmetic of disputes against the processor, COUNT cases of each function.
 referee COUNT="100000000" SEED="1":
     RUSTFLAGS="-C target-cpu=native" cargo run --release -p tessera-arith --example referee -- {{COUNT}} {{SEED}}
+
+# Slow lane: dispute games of a small machine, and random histories of disputes and audits.
+disputes GAMES="100000" TXS="100000":
+    TESSERA_GAMES={{GAMES}} TESSERA_TRUST_TXS={{TXS}} cargo nextest run -p tessera-ledger --no-capture games histories_of_disputes

@@ -31,14 +31,18 @@ pub(super) fn check(state: &MemState, scan: &Scan) -> Result<(), Violation> {
     let mut frozen = 0;
     for (id, sums) in &scan.sums {
         let Some(run) = scan.runs.get(id) else { continue };
-        let clock = u64::from(run.window) + u64::from(run.serving_epochs);
+        let clock = run.clock();
+        let mut ripe_claims = 0;
         for claim in &sums.claims {
             let ripe = claim.window < run.matured && clock >= u64::from(claim.window) + 1 + u64::from(least);
             hold("PEND", claim.state != ClaimState::Active || ripe, || format!("too early: {claim:?}"))?;
             let whole = claim.state != ClaimState::Void || claim.voided == claim.shares;
             hold("SH", claim.voided <= claim.shares && whole, || format!("{claim:?}"))?;
+            ripe_claims += usize::from(claim.ripe);
             frozen += usize::from(claim.state == ClaimState::Disputed);
         }
+        let listed = scan.lists.get(&keys::list_of_ripe(id)).map_or(0, |ids| ids.len());
+        hold("LIST", listed == ripe_claims, || format!("{ripe_claims} ripe claims, {listed} listed"))?;
     }
     let mut live = 0;
     for dispute in &scan.disputes {

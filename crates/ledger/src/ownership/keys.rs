@@ -36,7 +36,7 @@ pub fn unlocking(run: &Hash) -> Key {
     key(34, *run)
 }
 
-/// Claims of a run whose dispute ended after their window had matured; the ids are their keys.
+/// Claims of a run that a dispute kept from maturing with their window; the ids are their keys.
 pub fn list_of_ripe(run: &Hash) -> Hash {
     digest(LIST, &(31u8, *run))
 }

@@ -54,6 +54,10 @@ record! {
         /// Of them void.
         pub voided: u128,
         pub state: ClaimState,
+        /// Least epoch of its maturity, after a dispute.
+        pub not_before: u32,
+        /// It stands on [`crate::keys::list_of_ripe`].
+        pub ripe: bool,
     }
 }
 

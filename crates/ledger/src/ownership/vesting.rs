@@ -1,7 +1,8 @@
 //! Turn pending shares into active ones, and release these for transfer little by little (ownership 4.4).
 //!
 //! A claim matures `A` windows after its own closed, at an epoch boundary only, and not while it is in dispute:
-//! then it waits, while the others of its window mature, and follows at the first boundary after the dispute.
+//! then it waits, while the others of its window mature. It follows at the second boundary after the dispute, so
+//! that there is always an epoch in which somebody else can dispute it: a sham dispute is no shelter.
 //!
 //! Of what matures at epoch `e`, a quarter can be transferred at once; of the rest, at epoch `t`, the part
 //! ```text
@@ -111,7 +112,7 @@ impl Vesting {
         let slot = lock.now.div_ceil(grid);
         // Everything before `slot - 6` is at least `span` old.
         self.advance(slot.saturating_sub(6));
-        let at = (slot - self.first) as usize;
+        let at = slot.saturating_sub(self.first) as usize;
         self.buckets[at.min(VESTING_BUCKETS - 1)] += shares;
     }
 }
@@ -165,7 +166,8 @@ pub(crate) fn note_serving(view: &mut View<'_>, run: &Hash) -> Result<(), Stop> 
     Ok(())
 }
 
-/// Let a claim become active (or void, if `void`). Does nothing to one that is not pending; one in dispute waits.
+/// Let a claim become active (or void, if `void`). Does nothing to one that is not pending; one in dispute waits, and
+/// one that was in dispute until now goes on the list of ripe claims.
 /// The owner's record and `credits` must be read already; the caller keeps `credits`.
 pub(crate) fn settle(
     view: &mut View<'_>,
@@ -177,6 +179,14 @@ pub(crate) fn settle(
 ) -> Result<(), Stop> {
     let frozen = claim.state == ClaimState::Disputed;
     if claim.state != ClaimState::Pending && !(frozen && void) {
+        return Ok(());
+    }
+    if claim.not_before > lock.now && !void {
+        if !claim.ripe {
+            claim.ripe = true;
+            view.list_add(keys::list_of_ripe(&claim.run), key);
+            view.put(key, claim);
+        }
         return Ok(());
     }
     let (run, account) = (claim.run, claim.account);
@@ -228,7 +238,7 @@ pub(crate) fn settle(
     Ok(())
 }
 
-/// At an epoch boundary: claims whose dispute ended after their window had matured.
+/// At an epoch boundary: claims that a dispute kept from maturing with their window.
 pub(crate) fn settle_ripe(view: &mut View<'_>, run: &Hash, void: bool) -> Result<(), Stop> {
     let list = keys::list_of_ripe(run);
     let ripe = view.list_items(&list)?;
@@ -239,10 +249,14 @@ pub(crate) fn settle_ripe(view: &mut View<'_>, run: &Hash, void: bool) -> Result
     let lock = lock(view, run)?;
     let mut credits: Credits = view.must(&keys::credits(run), "run", run)?;
     for key in ripe {
-        view.list_remove(list, key);
-        if let Some(claim) = view.get::<Claim>(&key)? {
-            settle(view, &mut credits, key, claim, void, &lock)?;
+        let Some(mut claim) = view.get::<Claim>(&key)? else { continue };
+        if claim.state == ClaimState::Pending && claim.not_before > lock.now && !void {
+            continue;
         }
+        view.list_remove(list, key);
+        claim.ripe = false;
+        view.put(key, claim.clone());
+        settle(view, &mut credits, key, claim, void, &lock)?;
     }
     view.put(keys::credits(run), credits);
     Ok(())

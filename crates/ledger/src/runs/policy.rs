@@ -6,7 +6,7 @@
 use crate::{
     error::TxError,
     keys,
-    record::ChunkPrice,
+    record::{AuditStats, ChunkPrice},
     store::{Stop, View},
     trust,
 };
@@ -124,16 +124,21 @@ impl Policy {
         within("the lock fee", self.lock_fee.into(), 1, 4)?;
         within("the supply horizon", self.supply_horizon.into(), 144, 4320)?;
         within("the transfer lock", self.transfer_lock.into(), 0, 1 << 24)?;
+        if bounds.deterrence { self.deters(None) } else { Ok(()) }
+    }
+}
+
+impl Policy {
+    /// Whether faking work does not pay (4.6, with `v` = 1) at the audit rate that counts, given what the run's
+    /// audits found so far.
+    pub fn deters(&self, stats: Option<&AuditStats>) -> Result<(), TxError> {
         let one = trust::deterrence::ONE;
+        let audit_rate = trust::panel::measured_rate(self.audit_rate, stats);
         let bond = u64::from(self.bond_claims) * u64::from(one);
-        if bounds.deterrence && !trust::deterrence(one, self.audit_rate.into(), self.pending_windows, bond) {
-            return Err(TxError::Deterrence {
-                audit_rate: self.audit_rate,
-                windows: self.pending_windows,
-                bond: self.bond_claims,
-            });
+        if trust::deterrence(one, audit_rate.into(), self.pending_windows, bond) {
+            return Ok(());
         }
-        Ok(())
+        Err(TxError::Deterrence { audit_rate, windows: self.pending_windows, bond: self.bond_claims })
     }
 }
 

@@ -119,6 +119,8 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
                 shares: made,
                 voided: if void { made } else { 0 },
                 state: if void { ClaimState::Void } else { ClaimState::Pending },
+                not_before: 0,
+                ripe: false,
             },
         );
     }

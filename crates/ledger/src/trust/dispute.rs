@@ -156,7 +156,6 @@ pub(crate) fn open_by_audit(
     view: &mut View<'_>,
     audit: &Panel,
     key: &Hash,
-    auditor: &PublicKey,
     reveal_end: u64,
 ) -> Result<(), Stop> {
     let Some(mut claim) = view.get::<Claim>(key)? else { return Ok(()) };
@@ -165,7 +164,8 @@ pub(crate) fn open_by_audit(
         return Ok(());
     }
     let deadline = reveal_end.saturating_add(params::load(view)?.step_blocks);
-    let accused = claim.account;
+    // Whose word completed the two thirds depends on the order in a block; who is rewarded must not.
+    let (accused, challenger) = (claim.account, audit.auditors.first().copied().unwrap_or(claim.account));
     claim.state = ClaimState::Disputed;
     view.put(*key, claim);
     enter(
@@ -176,7 +176,7 @@ pub(crate) fn open_by_audit(
             window: audit.window,
             stage: audit.stage,
             index: audit.index,
-            challenger: *auditor,
+            challenger,
             accused,
             bond: 0,
             counter: 0,
@@ -286,23 +286,29 @@ fn escalate(
     Ok(())
 }
 
-/// The challenger, or an auditor who ruled against the claim and takes its place, brings the evidence.
+/// The auditors of a dispute's panel who ruled against the claim, in the order of the draw.
+fn accusers(view: &View<'_>, dispute: &Dispute) -> Result<Vec<PublicKey>, Stop> {
+    let Some(panel) = panel_of(view, dispute)? else { return Ok(Vec::new()) };
+    let mut votes = panel::votes(view, &panel)?;
+    votes.retain(|vote| vote.verdict.is_some_and(|verdict| verdict != Verdict::Innocent));
+    Ok(votes.iter().map(|vote| vote.auditor).collect())
+}
+
+/// The challenger brings the evidence; after a drawn audit, any auditor who ruled against the claim.
 fn accuse(
     view: &mut View<'_>,
     dispute: &mut Dispute,
     sender: &PublicKey,
     accusation: &Accusation,
 ) -> Result<(), Stop> {
-    if dispute.challenger != *sender {
-        let panel = panel_of(view, dispute)?;
-        let votes = panel.map(|panel| panel::votes(view, &panel)).transpose()?.unwrap_or_default();
-        let guilty = |verdict: Verdict| verdict != Verdict::Innocent;
-        let ruled = votes.iter().any(|vote| vote.auditor == *sender && vote.verdict.is_some_and(guilty));
-        // Only where nobody's bond would change hands by it.
-        if !ruled || dispute.bond > 0 {
-            return Err(TxError::Role { expected: dispute.challenger.to_string(), got: *sender }.into());
+    if dispute.audit {
+        if !accusers(view, dispute)?.contains(sender) {
+            let expected = "an auditor who ruled against the claim".to_string();
+            return Err(TxError::Role { expected, got: *sender }.into());
         }
         dispute.challenger = *sender;
+    } else if dispute.challenger != *sender {
+        return Err(TxError::Role { expected: dispute.challenger.to_string(), got: *sender }.into());
     }
     check_accusation(view, dispute, accusation)?;
     dispute.kind = Some(accusation.kind);
@@ -363,10 +369,16 @@ pub(crate) fn sweep(view: &mut View<'_>) -> Result<(), Stop> {
 /// End a dispute. `proven`: by the referee, so that words of auditors against it were false.
 pub(crate) fn close(
     view: &mut View<'_>,
-    dispute: Dispute,
+    mut dispute: Dispute,
     verdict: Option<Verdict>,
     proven: bool,
 ) -> Result<(), Stop> {
+    if dispute.audit
+        && dispute.phase == DisputePhase::Panel
+        && let Some(first) = accusers(view, &dispute)?.first()
+    {
+        dispute.challenger = *first;
+    }
     thaw(view, &dispute)?;
     let mut stats = panel::stats(view, &dispute.run)?;
     match verdict {
@@ -406,14 +418,17 @@ pub(crate) fn close(
     Ok(())
 }
 
-/// A frozen claim is pending again; if its window has matured, it follows at the next boundary.
+/// A frozen claim is pending again. For the rest of this epoch and the whole next one it can be disputed anew.
 fn thaw(view: &mut View<'_>, dispute: &Dispute) -> Result<(), Stop> {
     let Some(mut claim) = view.get::<Claim>(&dispute.id)? else { return Ok(()) };
     if claim.state != ClaimState::Disputed {
         return Ok(());
     }
     let run: Run = view.must(&keys::run(&dispute.run), "run", dispute.run)?;
-    if claim.window < run.matured {
+    let epoch = view.context.height / view.params()?.epoch_blocks.max(1);
+    claim.not_before = u32::try_from(epoch).unwrap_or(u32::MAX).saturating_add(2);
+    if claim.window < run.matured && !claim.ripe {
+        claim.ripe = true;
         view.list_add(keys::list_of_ripe(&dispute.run), dispute.id);
     }
     claim.state = ClaimState::Pending;

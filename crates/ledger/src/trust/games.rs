@@ -5,15 +5,18 @@
 use super::{
     game,
     kind::Kind,
-    record::{Dispute, DisputePhase, Verdict},
+    record::{Dispute, DisputeLevel, DisputePhase, Verdict},
+    referee::{FinalStep, Judgement, Referee, RefereeError},
 };
 use crate::{
-    action::Step,
+    action::{MAX_PROOF_PART, Prove, Step},
     block::BlockContext,
+    error::TxError,
+    keys,
     store::{Cells, ListChanges, Stop, View},
 };
 use machine::{Account, MachineReferee, name, said};
-use tessera_canon::{Domain, Hash, Prf, PublicKey};
+use tessera_canon::{Blob, Domain, Hash, Prf, PublicKey};
 
 #[path = "../../tests/trust/machine.rs"]
 mod machine;
@@ -98,4 +101,66 @@ fn honest_challengers_convict_every_lie_and_nobody_convicts_the_honest() {
         }
     }
     println!("{games} games, {convicted} lies convicted, {} honest acquitted", games - convicted);
+}
+
+/// Takes a proof of a row for right if it is the expected bytes.
+struct RowReferee(Vec<u8>);
+impl Referee for RowReferee {
+    fn supports(&self, kind: Kind) -> bool {
+        kind == Kind::Row
+    }
+    fn judge(&self, step: &FinalStep) -> Result<Judgement, RefereeError> {
+        assert_eq!((step.kind, step.levels.len()), (Kind::Row, 4));
+        Ok(if step.proof == self.0 { Judgement::Innocent } else { Judgement::Fraud })
+    }
+}
+
+#[test]
+fn a_proof_of_a_row_comes_in_parts_and_can_begin_anew() {
+    let context = BlockContext {
+        network: Hash::ZERO,
+        height: 1,
+        time_ms: 0,
+        beacon: Hash::ZERO,
+        proposer: PublicKey::default(),
+    };
+    let whole: Vec<u8> = (0..Kind::Row.proof()).map(|i| (i * 7 % 251) as u8).collect();
+    let referee = RowReferee(whole.clone());
+    let (cells, lists) = (Cells::new(), ListChanges::new());
+    let mut view = View::new(&context, &referee, &cells, &cells, &lists);
+    let mut dispute =
+        Dispute { kind: Some(Kind::Row), phase: DisputePhase::Prove, level: 3, ..dispute(Hash::ZERO) };
+    for level in 0..4 {
+        view.put(
+            keys::dispute_level(&dispute.id, level),
+            DisputeLevel {
+                dispute: dispute.id,
+                level,
+                root: Hash::ZERO,
+                count: 1,
+                index: 0,
+                child: Hash::ZERO,
+                before: None,
+            },
+        );
+    }
+    let prove = |at: u8, part: &[u8], last: bool| Prove {
+        at,
+        part: Blob::new(part.to_vec()).expect("within the bound"),
+        last,
+    };
+    let parts: Vec<&[u8]> = whole.chunks(MAX_PROOF_PART).collect();
+    assert_eq!(parts.len(), 3);
+    // A false start, then all of it; parts out of their order are refused.
+    assert!(matches!(game::prove(&mut view, &mut dispute, &prove(0, &[9; MAX_PROOF_PART], false)), Ok(None)));
+    assert!(matches!(game::prove(&mut view, &mut dispute, &prove(0, parts[0], false)), Ok(None)));
+    let order = game::prove(&mut view, &mut dispute, &prove(2, parts[2], true));
+    assert!(matches!(order, Err(Stop::Refused(TxError::Parameter { .. }))), "{order:?}");
+    assert!(matches!(game::prove(&mut view, &mut dispute, &prove(1, parts[1], false)), Ok(None)));
+    let long = game::prove(&mut view, &mut dispute, &prove(2, &[0; 1025], true));
+    assert!(matches!(long, Err(Stop::Refused(TxError::Parameter { .. }))), "{long:?}");
+    let judged = game::prove(&mut view, &mut dispute, &prove(2, parts[2], true));
+    assert!(matches!(judged, Ok(Some(Verdict::Innocent))), "{judged:?}");
+    game::forget(&mut view, &dispute);
+    assert!(view.effects.cells.values().all(Option::is_none), "nothing of it is kept");
 }

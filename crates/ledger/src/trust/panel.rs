@@ -215,7 +215,7 @@ pub(crate) fn reveal(view: &mut View<'_>, sender: &PublicKey, action: &AuditReve
         && action.verdict != Verdict::Innocent
         && ruling(view, &panel)?.is_some_and(|ruling| ruling != Verdict::Innocent)
     {
-        dispute::open_by_audit(view, &panel, &claim, sender, until)?;
+        dispute::open_by_audit(view, &panel, &claim, until)?;
     }
     seat::heard(view, &panel.run, sender)
 }

@@ -98,7 +98,6 @@ fn void_claim(view: &mut View<'_>, key: Hash, conduct: &Conduct) -> Result<u128,
 fn void_all(view: &mut View<'_>, run: &Run, conduct: &mut Conduct) -> Result<u128, Stop> {
     let key = keys::owner(&run.run, &conduct.account);
     conduct.void_through = Some(run.window);
-    conduct.debt = 0;
     let Some(mut owner) = view.get::<Owner>(&key)? else { return Ok(0) };
     let mut credits: Credits = view.must(&keys::credits(&run.run), "run", run.run)?;
     let voided = std::mem::take(&mut owner.pending);

@@ -6,6 +6,8 @@ use tessera_canon::{Domain, Prf};
 use tessera_ledger::{
     TxError,
     genesis::Parameters,
+    query,
+    record::AuditStats,
     runs::policy::{Bounds, Policy},
     trust::{deterrence, deterrence::after_second, minimum_bond},
 };
@@ -118,6 +120,24 @@ fn a_run_whose_policy_does_not_deter_is_refused() {
     let weak = Policy { audit_rate: 50, ..Policy::default() };
     let error = world.run(0, with(weak)).error;
     assert_eq!(error, Some(TxError::Deterrence { audit_rate: 50, windows: 200, bond: 5 }));
+    // What the audits were found to miss counts as well.
+    let none = query::audit_stats(world.get(), &RUN);
+    assert_eq!(none, None);
+    let stats = |found| AuditStats {
+        run: RUN,
+        panels: 100,
+        places: 300,
+        revealed: 300,
+        tested: 100,
+        found,
+        guilty: 0,
+        innocent: 0,
+        open_ended: 0,
+    };
+    let policy = Policy::default();
+    assert_eq!(policy.deters(Some(&stats(90))), Ok(()));
+    let error = policy.deters(Some(&stats(20)));
+    assert_eq!(error, Err(TxError::Deterrence { audit_rate: 40, windows: 200, bond: 5 }));
     let strong = Policy { audit_rate: 50, bond_claims: 50, pending_windows: 400, ..Policy::default() };
     world.ok(0, with(strong));
 }

@@ -1,11 +1,12 @@
 //! What verdicts cost, whom, and whom not (P1, P10, P12, PEND).
 
 use crate::{machine::Account, setting::*, world::*};
+use tessera_canon::{Hash, PublicKey, digest};
 use tessera_ledger::{
     MemState, Record, TxError,
     action::*,
     query,
-    record::{ClaimState, MemberState, Owner},
+    record::{ClaimState, MemberState, Owner, Verdict},
 };
 
 /// Close windows until `window` is the next, one boundary at least between them.
@@ -36,13 +37,14 @@ fn the_first_mismatch_costs_units_and_the_second_everything_pending() {
     assert_eq!(conduct.debt, 2 * unit);
     assert_eq!(shares(&world.state, 2).pending, before.pending - first.shares);
     assert!(query::member(world.get(), &RUN, &public(2)).unwrap().seat.is_some(), "it keeps its seat");
-    // The debt is taken when window 0 matures: one microbatch more than its claim made stays owed, or none.
+    // The debt is taken from the claim of window 0 when that matures.
     advance(&mut world, 4);
     while claim(&world, 0, 2).1.state == ClaimState::Pending {
         world.blocks(1);
     }
     let zero = claim(&world, 0, 2).1;
-    assert_eq!((zero.state, zero.voided), (ClaimState::Void, zero.shares.min(2 * unit)));
+    assert_eq!((zero.state, zero.voided), (ClaimState::Active, 2 * unit));
+    assert_eq!(query::conduct(world.get(), &RUN, &public(2)).unwrap().debt, 0);
     assert_eq!(shares(&world.state, 2).shares, zero.shares - zero.voided);
 
     // The second one.
@@ -132,8 +134,12 @@ fn a_disputed_claim_waits_while_the_others_of_its_window_mature() {
     while dispute(&world, &id).is_some() {
         world.blocks(1);
     }
-    assert_eq!(claim(&world, 0, 2).1.state, ClaimState::Pending, "only a boundary activates");
-    world.blocks(4);
+    // At the second boundary after it, so that there is an epoch for somebody else's dispute.
+    let closed = world.height / 4;
+    while world.height / 4 < closed + 2 {
+        assert_eq!(claim(&world, 0, 2).1.state, ClaimState::Pending, "at {}", world.height);
+        world.blocks(1);
+    }
     assert_eq!(claim(&world, 0, 2).1.state, ClaimState::Active);
     let ones: Vec<_> = [1, 2].map(|i| shares(&world.state, i).shares).to_vec();
     assert_eq!(ones[0], ones[1]);
@@ -170,4 +176,88 @@ fn every_share_of_work_is_active_pending_or_void() {
     let credits = query::credits(world.get(), &RUN).unwrap();
     assert_eq!(credits.active + credits.pending + credits.voided, claims);
     assert!(credits.voided > 0 && credits.active > 0 && credits.pending > 0);
+}
+
+/// P10: whatever the verdict, every cell that says what another account has or did stays as it was. The block with
+/// the verdict is compared with one without it.
+#[test]
+fn a_verdict_changes_nobody_elses_cells() {
+    let mut compared = 0;
+    for (case, verdict) in [Verdict::HonestError, Verdict::Mismatch, Verdict::Fraud].into_iter().enumerate() {
+        let mut world = start(8);
+        let accused = 1 + case as u32;
+        give_bond(&mut world, accused, 10_000_000);
+        advance(&mut world, 5);
+        let id = claim_key(&world, 3, accused);
+        let action = open(&world, 3, accused, None);
+        // A dispute takes 13 blocks: so that it does not end at a boundary.
+        while world.height % 4 != 2 {
+            world.blocks(1);
+        }
+        world.ok(7, action);
+        world.blocks(1);
+        let panel = query::panel(world.get(), &id).unwrap();
+        let word = |auditor: PublicKey| AuditOpening {
+            panel: id,
+            auditor,
+            verdict,
+            digest: Hash::ZERO,
+            salt: Hash::ZERO,
+        };
+        let commits: Vec<_> = panel
+            .auditors
+            .iter()
+            .map(|auditor| {
+                let who = world.index_of(auditor);
+                world.tx(who, AuditCommit { panel: id, commit: digest(AUDIT, &word(*auditor)) })
+            })
+            .collect();
+        assert!(world.block(&commits).receipts.iter().all(tessera_ledger::Receipt::ok));
+        while world.height < panel.drawn.unwrap() + 3 {
+            world.blocks(1);
+        }
+        let reveals: Vec<_> = panel
+            .auditors
+            .iter()
+            .map(|auditor| {
+                let AuditOpening { panel, verdict, digest, salt, .. } = word(*auditor);
+                let who = world.index_of(auditor);
+                world.tx(who, AuditReveal { panel, verdict, digest, salt })
+            })
+            .collect();
+        assert!(world.block(&reveals).receipts.iter().all(tessera_ledger::Receipt::ok));
+        let deadline = dispute(&world, &id).unwrap().deadline;
+        while world.height < deadline {
+            world.blocks(1);
+        }
+        assert!(!(deadline + 1).is_multiple_of(4), "not at a boundary, which would close it itself");
+        let mut without = world.clone();
+        world.ok(9, ResolveDispute { dispute: id });
+        without.ok(9, Transfer { to: public(9), amount: 0 });
+        let whose = |cell: &tessera_ledger::Cell| match cell.unpack() {
+            Some(Record::Owner(owner)) => Some(owner.account),
+            Some(Record::Claim(claim)) => Some(claim.account),
+            Some(Record::Vesting(vesting)) => Some(vesting.account),
+            Some(Record::Conduct(conduct)) => Some(conduct.account),
+            Some(Record::Member(member)) => Some(member.account),
+            _ => None,
+        };
+        for (key, cell) in &world.state.0 {
+            if let Some(account) = whose(cell).filter(|account| *account != public(accused)) {
+                assert_eq!(without.state.get(key), Some(*cell), "{verdict:?}, {}", account.short());
+                compared += 1;
+            }
+        }
+        let own = shares(&world.state, accused);
+        let before = shares(&without.state, accused);
+        assert_eq!(own.shares, before.shares, "P12");
+        let claim = claim(&world, 3, accused).1;
+        let lost = if verdict == Verdict::Fraud { before.pending } else { claim.shares };
+        assert_eq!(own.pending, before.pending - lost, "{verdict:?}");
+        let taken = 10_000_000 - bond_of(&world, accused);
+        let cost = u128::from(claim.wu) * 1_000;
+        let expected = [0, cost, 1_000_000][case];
+        assert_eq!(taken, expected, "{verdict:?}");
+    }
+    assert!(compared > 100, "{compared}");
 }
