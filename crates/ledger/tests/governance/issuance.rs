@@ -178,7 +178,7 @@ fn a_public_network_begins_with_its_defaults() {
 
 #[test]
 fn a_network_without_a_schedule_issues_nothing() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     world.ok(1, bond(&world, 1, 1000, 1_000_000));
     world.blocks(20);
     assert_eq!(query::globals(world.get()).unwrap().issued, 8 * RICH);

@@ -87,7 +87,7 @@ fn every_vote_counts_what_the_state_before_the_proposal_says() {
     let (mut ballots, mut later, mut refused_locks, mut proposals) = (0, 0, 0, 0);
     for seed in 0..seeds {
         let mut random = Prf::new(RANDOM, &seed.to_be_bytes());
-        let mut world = crate::votes::serving(World::new(ACCOUNTS, with_terms(terms.clone())));
+        let mut world = World::new(ACCOUNTS, with_terms(terms.clone())).trained();
         // Claims also mature while proposals are open.
         let other = Hash([4; 32]);
         world.seated_run(other, 2, 4);
@@ -158,7 +158,7 @@ fn identities_and_delegation_change_no_outcome() {
             change(parameter, 1, 2)
         };
         let decide = |split: u64, delegate: bool, random: &mut Prf| {
-            let mut world = World::serving_run(14);
+            let mut world = World::voting_run(14);
             // Each owner spreads shares over accounts of its own: owner i has i, 4 + i, 8 + i.
             for owner in 0..4u32 {
                 for part in 1..=split as u32 {
@@ -203,7 +203,7 @@ fn identities_and_delegation_change_no_outcome() {
 #[test]
 fn the_order_of_independent_votes_does_not_show() {
     for earlier in [true, false] {
-        let mut world = crate::votes::serving(World::new(12, parameters()));
+        let mut world = World::voting_run(12);
         // Holdings with a history.
         let first = world.propose(0, RUN, change(Parameter::Reserve, 0, 5));
         for from in 0..4 {
