@@ -2,7 +2,7 @@
 //!
 //! Power is counted at the end of the block *before* a proposal (ownership specification 6.1), so that shares
 //! borrowed for a vote, or moved after it, do not count. The ledger keeps no past states. Instead, whoever
-//! changes an amount first says what it was: [`before_change`].
+//! changes an amount first says what it was (`before_change`).
 //!
 //! ```text
 //! newest entry: until = U, amount = a, older = O    a is what was held just before block U, and back to the

@@ -1,8 +1,9 @@
 //! List every parameter that a vote can change, with its bounds and class (ownership specification 6.1, 10.4).
 //!
-//! What is not listed cannot be proposed: shares that exist, claims, weights of windows, notes of others, keys
-//! and accounts, series that are live, votes' own delays and quorums, exclusivity and its caps. For what is
-//! listed but must not go one way, [`check_change`] refuses by `Forbidden`.
+//! What is not listed cannot be proposed: shares that exist and how long they are locked (10.4 gives the transfer
+//! lock no bounds to move in, and any change of it would reach shares already made), claims, weights of windows,
+//! notes of others, keys and accounts, series that are live, votes' own delays and quorums, exclusivity and its
+//! caps. For what is listed but must not go one way, [`check_change`] refuses by `Forbidden`.
 
 use crate::{
     error::TxError,
@@ -63,8 +64,6 @@ parameters! {
     /// Upward only.
     11 => PublicPart, C, "the public part";
     12 => Theta, C, "theta";
-    /// For shares that mature later.
-    13 => TransferLock, C, "the transfer lock";
     40 => LapseBlocks, P, "the silence that lapses a seat";
     41 => SettleDelay, P, "the settlement delay";
     42 => LockBlocks, P, "the longest lock";
@@ -133,7 +132,6 @@ impl Parameter {
             Self::BondClaims => policy.bond_claims.into(),
             Self::PublicPart => policy.public_part.into(),
             Self::Theta => policy.theta.into(),
-            Self::TransferLock => policy.transfer_lock.into(),
             _ => return None,
         })
     }
@@ -156,7 +154,6 @@ impl Parameter {
             Self::BondClaims => policy.bond_claims = fit(self, value, u16::MAX)?,
             Self::PublicPart => policy.public_part = fit(self, value, u16::MAX)?,
             Self::Theta => policy.theta = fit(self, value, u16::MAX)?,
-            Self::TransferLock => policy.transfer_lock = fit(self, value, u32::MAX)?,
             _ => return Err(wrong_scope(self, "the network")),
         }
         Ok(())

@@ -30,6 +30,17 @@ pub(crate) fn holding(view: &View<'_>, run: &Hash, account: &PublicKey) -> Resul
     }
 }
 
+/// The cells that [`power`] reads first.
+fn keys_of_power(run: &Hash, account: &PublicKey) -> [Hash; 5] {
+    [
+        keys::history(&history::shares_of(run, account)),
+        keys::history(&history::work_of(run, account)),
+        keys::chamber_work(run, account),
+        if *run == Hash::ZERO { keys::validator_bond(account) } else { keys::owner(run, account) },
+        keys::wrap(run, account),
+    ]
+}
+
 /// Votes and work of `account` at the snapshot of a proposal posted in block `posted`.
 pub(crate) fn power(
     view: &View<'_>,
@@ -38,13 +49,7 @@ pub(crate) fn power(
     posted: u64,
 ) -> Result<(u128, Wide), Stop> {
     let (shares, work) = (history::shares_of(run, account), history::work_of(run, account));
-    view.want([
-        keys::history(&shares),
-        keys::history(&work),
-        keys::chamber_work(run, account),
-        if *run == Hash::ZERO { keys::validator_bond(account) } else { keys::owner(run, account) },
-        keys::wrap(run, account),
-    ])?;
+    view.want(keys_of_power(run, account))?;
     let now = U256::from(holding(view, run, account)?);
     let votes = history::power(view, &shares, posted, now)?;
     let now =
@@ -85,12 +90,11 @@ pub(crate) fn vote(view: &mut View<'_>, sender: &PublicKey, action: &Vote) -> Re
     }
     let own = [*sender];
     let accounts: &[PublicKey] = if action.of.is_empty() { &own } else { &action.of };
+    let run = proposal.run;
     view.want(accounts.iter().flat_map(|account| {
-        [
-            keys::ballot(&id, account),
-            keys::delegation(&proposal.run, account),
-            keys::vote_lock(&proposal.run, account),
-        ]
+        let own =
+            [keys::ballot(&id, account), keys::delegation(&run, account), keys::vote_lock(&run, account)];
+        own.into_iter().chain(keys_of_power(&run, account))
     }))?;
     for account in accounts {
         cast(view, &proposal, &mut tally, sender, account, action.choice)?;

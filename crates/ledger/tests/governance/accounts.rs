@@ -40,7 +40,7 @@ fn signed(world: &World, key: &SecretKey) -> SignedTx {
 
 #[test]
 fn a_rotated_key_signs_from_the_next_epoch_and_the_account_keeps_its_name() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let (old, new) = (key(1), key(900));
     let shares = query::owner(world.get(), &RUN, &public(1)).unwrap().shares;
     // The new key must sign too, for this account.

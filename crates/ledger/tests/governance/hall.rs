@@ -18,11 +18,12 @@ use tessera_ledger::{
 
 pub const DEPOSIT: u128 = 1_000_000;
 
-/// Epochs of 4 blocks; votes of 10 blocks after 2.
+/// Epochs of 4 blocks; votes of 10 blocks after 2. Shares move freely as soon as they are active, so that only
+/// votes hold them.
 pub fn parameters() -> Parameters {
-    let open = Parameters::from(params());
-    // Shares move as soon as they are active: what a transfer lock stops is tested in its own room.
-    Parameters { policy: Policy { transfer_lock: 0, ..open.policy.clone() }, ..open }
+    let parameters = Parameters::from(params());
+    let policy = Policy { transfer_lock: 0, ..parameters.policy.clone() };
+    Parameters { policy, ..parameters }
 }
 /// As [`parameters`] with other rules of voting.
 pub fn with_terms(terms: GovernanceTerms) -> Parameters {
@@ -49,6 +50,19 @@ pub fn for_others(proposal: Hash, choice: Choice, mut of: Vec<PublicKey>) -> Vot
 }
 
 impl World {
+    /// As [`World::serving_run`], with [`parameters`].
+    pub fn voting_run(accounts: u32) -> Self {
+        Self::new(accounts, parameters()).trained()
+    }
+    /// The run of [`World::serving_run`] in this world.
+    pub fn trained(mut self) -> Self {
+        self.seated_run(RUN, 2, 4);
+        for window in 0..4 {
+            self.close_window(RUN, 10_000_000 - window * 1_000_000);
+        }
+        self.blocks(12);
+        self
+    }
     /// Post a motion; returns the proposal's id.
     pub fn propose(&mut self, sender: u32, run: Hash, what: impl Into<Motion>) -> Hash {
         self.ok(sender, motion(run, what)).tx

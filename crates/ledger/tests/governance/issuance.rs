@@ -43,6 +43,31 @@ fn the_schedule_halves_and_ends_in_its_tail() {
     assert!(year <= before / 100 + before / 10_000 && year >= before / 100 - 1_000_000, "{year} of {before}");
 }
 
+/// The defaults of a public network that begins with nothing; figures by a separate computation.
+#[test]
+fn the_default_schedule_year_by_year() {
+    let terms = SecurityTerms::default();
+    let mut state = Issuance { scheduled: 0, rate: terms.first.into(), part: 10_000 };
+    let mut years = Vec::new();
+    for _ in 0..12 {
+        let mut year = 0;
+        for _ in 0..terms.year_epochs {
+            year += issuance::next(&mut state, terms.keep, terms.tail, terms.year_epochs);
+        }
+        years.push(year);
+    }
+    // Nano-U: 44.4 million U in the first year, half as much every two years, then 1 % of what there is.
+    assert_eq!(years[0], 44_419_278_236_398_488);
+    assert_eq!(years[1], 31_409_304_260_037_990);
+    assert_eq!(years[2], 22_209_824_610_020_881);
+    assert_eq!(years[9], 1_963_144_067_078_375);
+    assert_eq!(years[10], 1_503_387_566_231_015);
+    assert_eq!(years[11], 1_491_668_587_225_300);
+    assert_eq!(state.scheduled, 149_913_950_525_123_621);
+    let growth = years[11] * 10_000 / (state.scheduled - years[11]);
+    assert_eq!(growth, 100, "1 % of what was there");
+}
+
 #[test]
 fn the_schedule_stops_at_the_largest_number() {
     let mut state = Issuance { scheduled: u128::MAX - 5, rate: 1_000_000, part: 10_000 };
@@ -144,8 +169,16 @@ fn usage_issues_nothing() {
 }
 
 #[test]
+fn a_public_network_begins_with_its_defaults() {
+    let mut world = World::new(2, Parameters::default());
+    world.blocks(2);
+    assert_eq!(query::governance(world.get()), Some(Default::default()));
+    assert_eq!(query::issuance(world.get()).unwrap().scheduled, 2 * RICH);
+}
+
+#[test]
 fn a_network_without_a_schedule_issues_nothing() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     world.ok(1, bond(&world, 1, 1000, 1_000_000));
     world.blocks(20);
     assert_eq!(query::globals(world.get()).unwrap().issued, 8 * RICH);

@@ -11,7 +11,7 @@ use tessera_ledger::{
 const NETWORK: Hash = Hash::ZERO;
 
 fn bonded() -> World {
-    let mut world = World::serving_run(10);
+    let mut world = World::voting_run(10);
     // Workers 0 to 3 are validators, and 8 and 9 who never worked.
     for (account, amount) in [(0, 1), (1, 1), (2, 1), (3, 1), (8, 4), (9, 4)] {
         world.ok(account, bond(&world, account, 500 + account, amount * 10_000_000));

@@ -83,11 +83,11 @@ fn random_tx(world: &mut World, random: &mut Prf, ids: &[Hash]) -> SignedTx {
 #[test]
 fn every_vote_counts_what_the_state_before_the_proposal_says() {
     let terms = GovernanceTerms { open_most: 2, ..GovernanceTerms::demo() };
-    let seeds: u64 = std::env::var("TESSERA_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(6);
+    let seeds: u64 = std::env::var("TESSERA_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(4);
     let (mut ballots, mut later, mut refused_locks, mut proposals) = (0, 0, 0, 0);
     for seed in 0..seeds {
         let mut random = Prf::new(RANDOM, &seed.to_be_bytes());
-        let mut world = crate::votes::serving(World::new(ACCOUNTS, with_terms(terms.clone())));
+        let mut world = World::new(ACCOUNTS, with_terms(terms.clone())).trained();
         // Claims also mature while proposals are open.
         let other = Hash([4; 32]);
         world.seated_run(other, 2, 4);
@@ -140,8 +140,8 @@ fn every_vote_counts_what_the_state_before_the_proposal_says() {
     println!(
         "{proposals} proposals, {ballots} ballots, {later} with other holdings now, {refused_locks} locks held"
     );
-    let enough = proposals > 60 && ballots > 150 && later > 100 && refused_locks > 20;
-    assert!(seeds < 6 || enough);
+    let enough = proposals > 60 && ballots > 100 && later > 80 && refused_locks > 20;
+    assert!(seeds < 4 || enough);
 }
 
 /// The same people with the same shares decide the same, however many accounts they use and whoever casts.
@@ -149,7 +149,7 @@ fn every_vote_counts_what_the_state_before_the_proposal_says() {
 fn identities_and_delegation_change_no_outcome() {
     let mut random = Prf::new(RANDOM, b"split");
     let mut passed = 0;
-    for _ in 0..24 {
+    for _ in 0..12 {
         let choices = [0; 4].map(|_| [Choice::Yes, Choice::No, Choice::Abstain][random.below(3) as usize]);
         let parameter = [Parameter::LockFee, Parameter::Theta][random.below(2) as usize];
         let what = if parameter == Parameter::Theta {
@@ -158,7 +158,7 @@ fn identities_and_delegation_change_no_outcome() {
             change(parameter, 1, 2)
         };
         let decide = |split: u64, delegate: bool, random: &mut Prf| {
-            let mut world = World::serving_run(14);
+            let mut world = World::voting_run(14);
             // Each owner spreads shares over accounts of its own: owner i has i, 4 + i, 8 + i.
             for owner in 0..4u32 {
                 for part in 1..=split as u32 {
@@ -195,44 +195,54 @@ fn identities_and_delegation_change_no_outcome() {
         }
         passed += u32::from(whole.1);
     }
-    assert!((3..24).contains(&passed), "{passed} of 24 passed");
+    assert!((2..12).contains(&passed), "{passed} of 12 passed");
 }
 
-/// Votes, transfers, proposals and delegations of different accounts leave one state in any order.
+/// Votes, transfers, proposals and delegations of different accounts leave one state in any order, with and
+/// without an earlier proposal that takes votes.
 #[test]
 fn the_order_of_independent_votes_does_not_show() {
-    let mut world = crate::votes::serving(World::new(12, parameters()));
-    // Holdings with a history, from before and from during an earlier proposal.
-    let first = world.propose(0, RUN, change(Parameter::Reserve, 0, 5));
-    for from in 0..4 {
-        assert!(world.give(from, 4 + from, 1_000).ok());
-    }
-    world.until_open(&first);
-    let mut txs = vec![
-        world.tx(0, vote(first, Choice::Yes)),
-        world.tx(1, vote(first, Choice::No)),
-        world.tx(2, TransferShares { run: RUN, to: public(9), amount: 77 }),
-        world.tx(3, TransferShares { run: RUN, to: public(9), amount: 78 }),
-        world.tx(4, motion(RUN, change(Parameter::LockFee, 1, 2))),
-        world.tx(5, motion(RUN, change(Parameter::LockFee, 1, 3))),
-        world.tx(6, TransferShares { run: RUN, to: public(10), amount: 7 }),
-        world.tx(7, Delegate { run: RUN, to: Some(public(1)) }),
-        world.tx(8, bond(&world, 8, 608, 1_000_000)),
-        world.tx(9, bond(&world, 9, 609, 2_000_000)),
-    ];
-    let mut random = Prf::new(RANDOM, b"order");
-    let mut roots = BTreeSet::new();
-    for _ in 0..40 {
-        let mut world = world.clone();
-        let outcome = world.block(&txs);
-        assert!(outcome.receipts.iter().all(tessera_ledger::Receipt::ok), "{:?}", outcome.receipts);
-        // Nor in what later changes keep of it.
-        for from in [0, 1, 6] {
-            world.run(from, TransferShares { run: RUN, to: public(11), amount: 1 });
+    for earlier in [true, false] {
+        let mut world = World::voting_run(12);
+        // Holdings with a history.
+        let first = world.propose(0, RUN, change(Parameter::Reserve, 0, 5));
+        for from in 0..4 {
+            assert!(world.give(from, 4 + from, 1_000).ok());
         }
-        world.blocks(20);
-        roots.insert(world.state.root());
-        txs = random.permutation(txs.len()).iter().map(|i| txs[*i as usize].clone()).collect();
+        if earlier {
+            world.until_open(&first);
+        } else {
+            world.until_done(&first);
+            world.blocks(8);
+        }
+        let mut txs = vec![
+            world.tx(2, TransferShares { run: RUN, to: public(9), amount: 77 }),
+            world.tx(3, TransferShares { run: RUN, to: public(9), amount: 78 }),
+            world.tx(4, motion(RUN, change(Parameter::LockFee, 1, 2))),
+            world.tx(5, motion(RUN, change(Parameter::LockFee, 1, 3))),
+            world.tx(6, TransferShares { run: RUN, to: public(10), amount: 7 }),
+            world.tx(7, Delegate { run: RUN, to: Some(public(1)) }),
+            world.tx(8, bond(&world, 8, 608, 1_000_000)),
+            world.tx(9, bond(&world, 9, 609, 2_000_000)),
+        ];
+        if earlier {
+            txs.push(world.tx(0, vote(first, Choice::Yes)));
+            txs.push(world.tx(1, vote(first, Choice::No)));
+        }
+        let mut random = Prf::new(RANDOM, b"order");
+        let mut roots = BTreeSet::new();
+        for _ in 0..20 {
+            let mut world = world.clone();
+            let outcome = world.block(&txs);
+            assert!(outcome.receipts.iter().all(tessera_ledger::Receipt::ok), "{:?}", outcome.receipts);
+            // Nor in what later changes keep of it.
+            for from in [0, 1, 6] {
+                world.run(from, TransferShares { run: RUN, to: public(11), amount: 1 });
+            }
+            world.blocks(20);
+            roots.insert(world.state.root());
+            txs = random.permutation(txs.len()).iter().map(|i| txs[*i as usize].clone()).collect();
+        }
+        assert_eq!(roots.len(), 1, "an earlier proposal: {earlier}");
     }
-    assert_eq!(roots.len(), 1);
 }

@@ -21,7 +21,7 @@ fn names() -> BTreeSet<String> {
 
 #[test]
 fn every_refusal_has_its_case() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let mut seen = BTreeSet::new();
     let mut case = |world: &mut World, sender: u32, action: Action, expected: &str| {
         assert_eq!(world.refused(sender, action), expected);

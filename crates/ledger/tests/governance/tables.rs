@@ -114,7 +114,7 @@ fn every_parameter_has_one_scope_and_a_name() {
         .class();
         assert_eq!(class, parameter.class());
     }
-    assert_eq!(names.len(), 23);
+    assert_eq!(names.len(), 22);
     // A motion with changes of several classes needs the strictest.
     let mixed = crate::hall::changes(&[(Parameter::Reserve, 0, 1), (Parameter::Theta, 0, 1)]);
     assert_eq!(mixed.class(), Class::C);

@@ -15,8 +15,7 @@ use tessera_ledger::{
 
 #[test]
 fn a_parameter_changes_after_vote_and_delay() {
-    let mut world = World::new(8, parameters());
-    world = serving(world);
+    let mut world = World::voting_run(8);
     let before = world.balance(0);
     let id = world.propose(0, RUN, change(Parameter::RollHaircut, 1000, 1500));
     let posted = world.height;
@@ -51,20 +50,10 @@ fn a_parameter_changes_after_vote_and_delay() {
     assert_eq!(world.refused(5, Execute { proposal: id }), "Closed");
 }
 
-/// The run of [`World::serving_run`] in another world.
-pub(crate) fn serving(mut world: World) -> World {
-    world.seated_run(RUN, 2, 4);
-    for window in 0..4 {
-        world.close_window(RUN, 10_000_000 - window * 1_000_000);
-    }
-    world.blocks(12);
-    world
-}
-
 #[test]
 fn anyone_may_execute_between_boundaries() {
-    let mut world =
-        serving(World::new(8, with_terms(GovernanceTerms { delay_a: 1, ..GovernanceTerms::demo() })));
+    let terms = GovernanceTerms { delay_a: 1, ..GovernanceTerms::demo() };
+    let mut world = World::new(8, with_terms(terms)).trained();
     let mut steps = 0;
     for (old, new) in [(1, 2), (2, 3), (3, 4), (4, 1)] {
         let id = world.propose(0, RUN, change(Parameter::LockFee, old, new));
@@ -84,7 +73,7 @@ fn anyone_may_execute_between_boundaries() {
 
 #[test]
 fn a_change_from_another_value_than_stated_is_stale() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let first = world.propose(0, RUN, change(Parameter::Reserve, 0, 10));
     let second = world.propose(1, RUN, changes(&[(Parameter::LockFee, 1, 3), (Parameter::Reserve, 0, 20)]));
     world.until_open(&second);
@@ -102,7 +91,7 @@ fn a_change_from_another_value_than_stated_is_stale() {
 
 #[test]
 fn what_no_longer_fits_fails_without_a_trace() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let policy = world.policy();
     // A serving run cannot be paused; known only when it is tried.
     let id = world.propose(0, RUN, PauseRun {});
@@ -129,7 +118,7 @@ fn what_no_longer_fits_fails_without_a_trace() {
 
 #[test]
 fn a_quorum_in_the_last_day_extends_the_vote() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let (early, late) = (
         world.propose(0, RUN, change(Parameter::Reserve, 0, 1)),
         world.propose(1, RUN, change(Parameter::LockFee, 1, 2)),
@@ -155,7 +144,7 @@ fn a_quorum_in_the_last_day_extends_the_vote() {
 
 #[test]
 fn a_deposit_comes_back_unless_four_fifths_say_no() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let burned = |world: &World| query::globals(world.get()).unwrap().burned;
     // Nobody votes: rejected, and the deposit is back.
     let before = world.balance(5);
@@ -174,7 +163,7 @@ fn a_deposit_comes_back_unless_four_fifths_say_no() {
 
 #[test]
 fn a_proposer_may_delay_further_and_never_less() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let mut far = motion(RUN, change(Parameter::Reserve, 0, 1));
     far.not_before = world.height + 60;
     let ready = far.not_before;
@@ -193,7 +182,7 @@ fn a_proposer_may_delay_further_and_never_less() {
 
 #[test]
 fn an_owner_overrules_its_delegate_and_withdraws_at_once() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     for account in [0, 1, 2] {
         world.ok(account, Delegate { run: RUN, to: Some(public(6)) });
     }
@@ -220,7 +209,7 @@ fn an_owner_overrules_its_delegate_and_withdraws_at_once() {
 
 #[test]
 fn voted_shares_stay_until_the_vote_is_closed() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let held = world.held_shares(0);
     let id = world.propose(1, RUN, change(Parameter::Reserve, 0, 1));
     let other = world.propose(2, RUN, change(Parameter::LockFee, 1, 2));
@@ -245,7 +234,7 @@ fn voted_shares_stay_until_the_vote_is_closed() {
 
 #[test]
 fn proposals_of_one_account_are_few_at_a_time() {
-    let mut world = World::serving_run(8);
+    let mut world = World::voting_run(8);
     let ids: Vec<Hash> = (1..=3).map(|to| world.propose(5, RUN, change(Parameter::Reserve, 0, to))).collect();
     let more = motion(RUN, change(Parameter::Reserve, 0, 9));
     let error = world.run(5, more.clone()).error.unwrap();

@@ -67,7 +67,7 @@ impl History {
                     .map(|_| {
                         let all = Parameter::ALL;
                         // Those of a run, rarely one of the network.
-                        let bound = if self.chance(5) { all.len() } else { 14 };
+                        let bound = if self.chance(5) { all.len() } else { 13 };
                         let parameter = all[self.below(bound as u64) as usize];
                         let old = parameter.in_policy(&policy).unwrap_or(1_000);
                         let step = u128::from(self.below(1 + old as u64 / 4));
