@@ -148,6 +148,7 @@ mod tests {
                 away: Some(1),
                 left: 1,
                 admitted: true,
+                seated: true,
             }
             .into(),
             EvalMember {
