@@ -32,9 +32,22 @@ seeds COUNT="200":
 # Slow lane: votes against whole states of the past, over COUNT random histories.
 votes COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-ledger every_vote_counts
+
 # Slow lane: random books through the auction.
 books COUNT="40000":
     TESSERA_BOOKS={{COUNT}} cargo nextest run -p tessera-ledger --no-capture random_books
+
+# Slow lane: TXS random transactions of every kind over four histories of the ledger, every invariant after each block.
+histories TXS="100000":
+    TESSERA_TXS={{TXS}} cargo nextest run -p tessera-ledger --no-capture every_invariant_holds
+
+# Slow lane: what a coalition had to contribute until it covered a run's stages, beside the report's formula.
+extraction HISTORIES="4":
+    cargo run --release -p tessera-ledger --example extraction -- {{HISTORIES}}
+
+# Slow lane: the test vectors of risk weights, made anew.
+weight-vectors:
+    python3 scripts/make_weight_vectors.py
 
 # Slow lane: speed and memory (machine, gemm, stage, decode, muon), against the last stored results of this machine.
 bench KIND="gemm" *ARGS:

@@ -19,11 +19,7 @@
 //! - the order of independent transactions in a block does not show in the state.
 //!
 //! Places kept for later, on purpose without code: the referee that judges the last step of a dispute
-//! (`trust::referee`), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
-//! Places kept for later, on purpose without code: audits and disputes (claims are `Pending` until they
-//! mature), admission work and related identities (`seat::draw`), blind
-//! redemption and failover (`session`), series and roll-over (every record carries its `series`, now 0),
-//! the public lane (`epoch`, at its numbered step).
+//! (`trust::referee`), blind redemption (`credits`).
 
 #[cfg(test)]
 extern crate self as tessera_ledger; // so that tests here and in tests/ share a file

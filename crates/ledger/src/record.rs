@@ -163,6 +163,7 @@ mod tests {
                 away: Some(1),
                 left: 1,
                 admitted: true,
+                seated: true,
             }
             .into(),
             EvalMember {

@@ -18,7 +18,7 @@ fn kappa(setting: &Setting, identities: f64) -> f64 {
 }
 
 fn main() {
-    let histories: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(8);
+    let histories: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(4);
     let base = Setting {
         stages: 30,
         seats: 4,
@@ -26,7 +26,7 @@ fn main() {
         share: 0,
         churn: 15,
         theta: 5000,
-        start: 40,
+        start: 30,
         stay: false,
         newcomers: 60,
         seed: 0,
@@ -35,8 +35,8 @@ fn main() {
     println!(
         "coalition              | covers | identities: seen, S ln 1/(1-c), exact | part of F: asked, kappa, all work | windows | gaps closed"
     );
-    for (name, stay, start) in [("leaves", false, 40), ("stays", true, 40), ("leaves, from 1st", false, 1)] {
-        for share in [10, 30, 60] {
+    for (name, stay, start) in [("leaves", false, 30), ("stays", true, 30), ("stays, from 1st", true, 1)] {
+        for share in [20, 60] {
             let mut sums = [Reached::default(); LEVELS.len()];
             for seed in 0..histories {
                 let setting = Setting { share, stay, start, seed: seed + 1000 * share, ..base };

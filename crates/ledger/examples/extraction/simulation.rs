@@ -1,10 +1,10 @@
 //! Simulate how a coalition gathers the stages of a run: real transactions on the real state machine.
 //!
-//! A run of `S` stages with `R` seats each trains window by window. Seats come free, and as many newcomers join as
-//! seats are free; each is the coalition's with probability `share`. Every newcomer first does exactly the admission
-//! work that a seating asks for then, in another run, whose claims must mature. What the coalition contributed is read
-//! from the ledger: verified operations of all its identities. What it covers is the union of the stages it was ever
-//! seated in.
+//! A run of `S` stages with `R` seats each trains window by window. Seats come free; first those who wait for a seat
+//! of their stage take them, then as many newcomers join as seats are free. Each newcomer is the coalition's with
+//! probability `share`. Everybody first does exactly the admission work that a seating asks for then, in another run,
+//! whose claims must mature. What the coalition contributed is read from the ledger: verified operations of all its
+//! identities. What it covers is the union of the stages it was ever seated in.
 #![allow(dead_code, unreachable_pub)] // the example and a test each use their own part
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use tessera_ledger::{
     action::*,
     extraction::admission,
     query,
-    record::{MemberState, Seat},
+    record::{Member, MemberState, Seat},
     window::quorum,
 };
 
@@ -51,9 +51,9 @@ pub struct Setting {
 /// The moment at which the coalition covered a part of the stages.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reached {
-    /// Identities that it had seated.
+    /// Identities of it that did admission work and were drawn, seated or waiting.
     pub identities: u64,
-    /// Operations that it was asked for on admission, as a part of all spent on the run.
+    /// Operations that it was asked for on admission, as a part of all spent on the run until then.
     pub admission: f64,
     /// All its verified operations, those inside the run included, as such a part.
     pub contributed: f64,
@@ -256,23 +256,39 @@ impl Swarm {
     fn spent(&self) -> u128 {
         query::run(self.get(), &RUN).map_or(0, |run| run.f_done.into())
     }
-    /// Let the identities do the work that a seating in the run asks for now; returns it.
-    fn qualify(&mut self, newcomers: &[usize]) -> u128 {
+    /// Let the identities do what they lack of the work that a seating in the run asks for now, up to what is
+    /// needed after one more window. Returns the operations done.
+    fn qualify(&mut self, joiners: &[usize]) -> BTreeMap<usize, u32> {
         let seats = u32::from(self.setting.stages) * u32::from(self.setting.seats);
         let needed = admission::needed(self.spent(), self.setting.theta, seats);
-        let joins: Vec<SignedTx> = newcomers.iter().map(|index| self.join(*index, NURSERY)).collect();
+        let lacking: BTreeMap<usize, u32> = joiners
+            .iter()
+            .map(|index| {
+                let part = needed.saturating_sub(self.work(*index));
+                (*index, u32::try_from(part).expect("the nursery's window is large enough"))
+            })
+            .filter(|(_, part)| *part > 0)
+            .collect();
+        let joins: Vec<SignedTx> = lacking.keys().map(|index| self.join(*index, NURSERY)).collect();
         self.block(&joins);
         self.block(&[]);
-        let part = u32::try_from(needed).expect("the nursery's window is large enough");
-        self.train(NURSERY, &newcomers.iter().map(|index| (*index, part)).collect());
-        let mut txs: Vec<SignedTx> =
-            newcomers.iter().map(|index| self.tx(*index, LeaveRun { run: NURSERY })).collect();
-        self.block(&std::mem::take(&mut txs));
+        self.train(NURSERY, &lacking);
+        let leaves: Vec<SignedTx> =
+            lacking.keys().map(|index| self.tx(*index, LeaveRun { run: NURSERY })).collect();
+        self.block(&leaves);
         // Two more windows, and the claims have matured.
         self.train(NURSERY, &BTreeMap::new());
         self.train(NURSERY, &BTreeMap::new());
         self.block(&[]);
-        needed
+        lacking
+    }
+    fn member(&self, index: usize) -> Option<Member> {
+        query::member(self.get(), &RUN, &self.keys[index].public())
+    }
+    /// Free seats of each stage.
+    fn free(&self) -> Vec<u32> {
+        let held = |stage| query::stage(self.get(), &RUN, stage).map_or(0, |stage| stage.held.count_ones());
+        (0..self.setting.stages).map(|stage| u32::from(self.setting.seats) - held(stage)).collect()
     }
     fn work(&self, index: usize) -> u128 {
         query::verified_work(self.get(), &self.keys[index].public()).map_or(0, |work| work.flops)
@@ -282,65 +298,87 @@ impl Swarm {
     }
 }
 
+/// Let seats come free, but never the last one of a stage: without it nothing is reported.
+fn vacate(swarm: &mut Swarm, ours: &[bool]) {
+    let mut left = BTreeMap::<u16, usize>::new();
+    let seats = swarm.seats();
+    for seat in &seats {
+        *left.entry(seat.stage).or_default() += 1;
+    }
+    let mut leaves = vec![];
+    for seat in &seats {
+        let index = swarm.by_key[&seat.account];
+        let goes =
+            if ours[index] { !swarm.setting.stay } else { swarm.random.below(100) < swarm.setting.churn };
+        let held = left.entry(seat.stage).or_default();
+        if goes && *held > 1 {
+            *held -= 1;
+            leaves.push(swarm.tx(index, LeaveRun { run: RUN }));
+        }
+    }
+    swarm.block(&leaves);
+}
+
 /// Run a history until the coalition has covered all stages; returns the moments at which it had covered
 /// `levels` per cent of them (ascending).
 pub fn simulate(setting: Setting, levels: &[u32]) -> Vec<Reached> {
     let mut swarm = Swarm::new(setting);
     let stages = u32::from(setting.stages);
-    let mut coalition: Vec<usize> = vec![];
-    let (mut covered, mut seated, mut asked) = (0u128, 0u64, 0u128);
+    // Whose an identity is, by its index; and who waits for a seat of its stage.
+    let mut ours = vec![false; swarm.keys.len()];
+    let mut waiting: Vec<usize> = vec![];
+    let (mut covered, mut drawn, mut asked) = (0u128, 0u64, 0u128);
     let mut reached = vec![];
     for window in 0u32.. {
-        // Seats come free, but never the last one of a stage: without it nothing is reported.
-        let mut left = BTreeMap::<u16, usize>::new();
-        let seats = swarm.seats();
-        for seat in &seats {
-            *left.entry(seat.stage).or_default() += 1;
-        }
-        let mut leaves = vec![];
-        for seat in &seats {
-            let index = swarm.by_key[&seat.account];
-            let ours = coalition.contains(&index);
-            let goes = if ours { !setting.stay } else { swarm.random.below(100) < setting.churn };
-            let held = left.entry(seat.stage).or_default();
-            if goes && *held > 1 {
-                *held -= 1;
-                leaves.push(swarm.tx(index, LeaveRun { run: RUN }));
+        vacate(&mut swarm, &ours);
+        let mut free = swarm.free();
+        let mut joiners = vec![];
+        waiting.retain(|index| {
+            let stage = swarm.member(*index).and_then(|member| member.stage);
+            let place = stage.and_then(|stage| free.get_mut(usize::from(stage))).filter(|free| **free > 0);
+            let goes = place.is_some() && joiners.len() < setting.newcomers;
+            if goes {
+                free[usize::from(stage.unwrap_or(0))] -= 1;
+                joiners.push(*index);
             }
+            !goes
+        });
+        let room = (free.iter().sum::<u32>() as usize).min(setting.newcomers - joiners.len());
+        let newcomers = joiners.len();
+        for _ in 0..room {
+            joiners.push(swarm.identity());
+            ours.push(window >= setting.start && swarm.random.below(100) < setting.share);
         }
-        swarm.block(&leaves);
-        let free = usize::from(setting.stages) * usize::from(setting.seats) - swarm.seats().len();
-        let newcomers: Vec<(usize, bool)> = (0..free.min(setting.newcomers))
-            .map(|_| {
-                let ours = window >= setting.start && swarm.random.below(100) < setting.share;
-                (swarm.identity(), ours)
-            })
-            .collect();
-        let indices: Vec<usize> = newcomers.iter().map(|(index, _)| *index).collect();
-        let needed = swarm.qualify(&indices);
-        let joins: Vec<SignedTx> = indices.iter().map(|index| swarm.join(*index, RUN)).collect();
+        let done = swarm.qualify(&joiners);
+        let joins: Vec<SignedTx> = joiners.iter().map(|index| swarm.join(*index, RUN)).collect();
         swarm.block(&joins);
         swarm.block(&[]);
         // One at a time, in an order that the draw does not depend on, so that each level is met exactly.
-        for (index, _) in newcomers.iter().filter(|(_, ours)| *ours) {
-            let member = query::member(swarm.get(), &RUN, &swarm.keys[*index].public());
-            let Some(stage) = member.filter(|m| m.state == MemberState::Seated).and_then(|m| m.stage) else {
+        for (at, index) in joiners.iter().enumerate() {
+            let member = swarm.member(*index).expect("it has just joined");
+            let seated = member.state == MemberState::Seated;
+            if !seated {
+                waiting.push(*index);
+            }
+            if !ours[*index] {
                 continue;
-            };
-            coalition.push(*index);
-            covered |= 1 << stage;
-            seated += 1;
-            asked += needed;
+            }
+            drawn += u64::from(at >= newcomers);
+            asked += u128::from(done.get(index).copied().unwrap_or(0));
+            if let (true, Some(stage)) = (seated, member.stage) {
+                covered |= 1 << stage;
+            }
             while let Some(level) = levels.get(reached.len())
                 && covered.count_ones() * 100 >= level * stages
             {
                 let spent = swarm.spent() as f64;
-                let done: u128 = coalition.iter().map(|index| swarm.work(*index)).sum();
+                let all: u128 =
+                    (0..ours.len()).filter(|index| ours[*index]).map(|index| swarm.work(index)).sum();
                 let closed = tessera_ledger::extraction::kappa::covered(covered, setting.stages);
                 reached.push(Reached {
-                    identities: seated,
+                    identities: drawn,
                     admission: asked as f64 / spent,
-                    contributed: done as f64 / spent,
+                    contributed: all as f64 / spent,
                     windows: window - setting.start,
                     closed: f64::from(closed) / f64::from(stages),
                 });

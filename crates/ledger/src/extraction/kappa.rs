@@ -4,7 +4,8 @@
 //! of `S` stages. After `n` draws a stage is still missing with probability `exp(-n/S)`, so that all but a share
 //! `mu` takes `n = S x ln(1/mu)` identities and `kappa = theta x ln(1/mu) / R` of `F` (DESIGN section 9). If `O`
 //! stages are open they cost nothing: of the `C = S - O` others a share `mu' = mu x S / C` may be missing, and
-//! `kappa = theta x ln(1/mu') x (C/S) / R`; it is 0 where the open stages alone leave no more than `mu` missing.
+//! `kappa = theta x ln(1/mu') / R`, as draws to open stages are wasted; it is 0 where the open stages alone leave
+//! no more than `mu` missing.
 //!
 //! Integers only: the logarithm is exact to 2^-32. It is a statement about draws that are independent of the
 //! coalition; `docs/extraction.md` compares it with simulated histories.
@@ -52,9 +53,7 @@ pub fn kappa(stages: u16, open: u16, seats: u16, theta: u16, mu: u16) -> u32 {
     } else {
         ln_ratio(closed * 10_000, u64::from(mu) * stages)
     };
-    let millionths = u128::from(theta) * 100 * u128::from(log) * u128::from(closed)
-        / (u128::from(stages) * u128::from(seats))
-        >> 32;
+    let millionths = (u128::from(theta) * 100 * u128::from(log) / u128::from(seats)) >> 32;
     millionths.min(u32::MAX.into()) as u32
 }
 
@@ -99,8 +98,8 @@ mod tests {
         assert_eq!(kappa(8, 8, 2, 10_000, 2500), 0);
         // 2 of 8 closed are the quarter that may be missing.
         assert_eq!(kappa(8, 6, 2, 10_000, 2500), 0);
-        // 4 closed, of which 2 may be missing: ln 2 x 4/8 / 2.
-        assert_eq!(kappa(8, 4, 2, 10_000, 2500), 173_286);
+        // 4 closed, of which 2 may be missing: ln 2 / 2.
+        assert_eq!(kappa(8, 4, 2, 10_000, 2500), 346_573);
         for open in 0..8 {
             assert!(kappa(8, open + 1, 2, 10_000, 2500) <= kappa(8, open, 2, 10_000, 2500));
         }

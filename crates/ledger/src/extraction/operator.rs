@@ -56,7 +56,8 @@ pub(crate) fn declare(view: &mut View<'_>, sender: &PublicKey, action: &DeclareO
     }
     view.put(key, Affiliation { run, account: *sender, operator });
     let stage_of = |view: &View<'_>, account: &PublicKey| -> Result<u128, Stop> {
-        let stage = view.get::<Member>(&keys::member(&run, account))?.and_then(|member| member.stage);
+        let member = view.get::<Member>(&keys::member(&run, account))?.filter(|member| member.seated);
+        let stage = member.and_then(|member| member.stage);
         Ok(stage.map_or(0, |stage| 1 << stage))
     };
     let mut coverage = match view.get::<Coverage>(&keys::coverage(&run, &operator))? {

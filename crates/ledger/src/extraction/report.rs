@@ -79,6 +79,15 @@ impl fmt::Display for Percent {
     }
 }
 
+impl ExtractionReport {
+    /// Whether one declared operator ever covered all but `mu` of the stages. There is nothing to undo: a stage held
+    /// once is held for good.
+    pub fn breached(&self) -> bool {
+        let needed = u32::from(10_000u16.saturating_sub(self.mu)) * u32::from(self.stages);
+        self.largest.is_some() && u32::from(self.coverage) * 10_000 >= needed
+    }
+}
+
 impl fmt::Display for ExtractionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per_ten_thousand = |part: u16| Percent(part.into(), 10_000, 2);
@@ -106,7 +115,11 @@ impl fmt::Display for ExtractionReport {
             Some(repair) => writeln!(f, "repair cost             {} of F, measured", millionths(repair))?,
             None => writeln!(f, "repair cost             not measured")?,
         }
-        let status = if self.warn { "WARN: kappa is below the owners' floor" } else { "OK" };
+        let status = match (self.breached(), self.warn) {
+            (true, _) => "BREACH: one declared operator covered all but mu of the stages",
+            (false, true) => "WARN: kappa is below the owners' floor",
+            (false, false) => "OK",
+        };
         write!(f, "status                  {status}")
     }
 }

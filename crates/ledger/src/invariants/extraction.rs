@@ -26,8 +26,9 @@ pub(super) fn check(scan: &Scan) -> Result<(), Violation> {
     for (key, stage) in &scan.stages {
         let bits = held.get(key).copied().unwrap_or(0);
         hold("SEAT", bits == stage.held, || format!("bits {bits:b}, {stage:?}"))?;
-        let bound = scan.members.iter().filter(|m| (m.run, m.stage) == (key.0, Some(key.1))).count();
-        hold("COVER", bound == stage.identities as usize, || format!("{bound} are bound to {stage:?}"))?;
+        let held = |m: &&Member| m.seated && (m.run, m.stage) == (key.0, Some(key.1));
+        let once = scan.members.iter().filter(held).count();
+        hold("COVER", once == stage.identities as usize, || format!("{once} held seats of {stage:?}"))?;
         *identities.entry(key.0).or_insert(0) += stage.identities;
     }
     let mut largest = BTreeMap::new();

@@ -2,16 +2,19 @@
 //!
 //! An account asks in one block and is drawn at the start of a later one, so that it cannot know the beacon
 //! when it asks. Waiting accounts are drawn in the order of a hash that also depends on the beacon, so the
-//! order of their transactions has no effect. Of the stages that it may hold and that have a free seat, an
-//! account gets the first by
+//! order of their transactions has no effect. Of the stages that it may hold, an account gets the first by
 //! 1. no seat held at all: without it nothing is trained or served,
 //! 2. distance from the stages that its declared operator ever held ([`closeness`]),
-//! 3. while the run is exclusive: fewest held seats, so that designers cover all stages evenly,
+//! 3. while the run is exclusive, or if it asks for no admission work: fewest held seats, those with a free
+//!    seat only, so that all stages are covered evenly,
 //! 4. a hash of beacon, run, account and stage.
 //!
-//! After the exclusive phase a newcomer's stage is therefore uniform among those with a free seat. Evening out
-//! would let a coalition cover S stages with S identities; independent draws make it `S x ln(1/mu)` for all
-//! but a share mu (`extraction::kappa`).
+//! Where admission work is asked for, a newcomer's stage is thus uniform among all stages, whether they have a free
+//! seat or not. If it has none, the account is bound to it all the same and may ask again when a seat is free. This
+//! is what secrecy costs: a draw that evened out would let a coalition cover S stages with S identities, and a
+//! draw among free seats nearly so, because the seats that a coalition keeps are not free. Independent draws make it
+//! `S x ln(1/mu)` identities for all but a share mu, whatever it keeps (`extraction::kappa`; `docs/extraction.md`
+//! has the measurements).
 
 use crate::{
     event::SeatChanged,
@@ -19,7 +22,7 @@ use crate::{
     keys,
     record::{Member, MemberState, RunState, RunTerms, Seat, SeatState, Stage},
     run,
-    runs::bond,
+    runs::{bond, policy},
     store::{Stop, View},
 };
 use tessera_canon::{Domain, Hash, digest};
@@ -85,19 +88,28 @@ fn seat_one(view: &mut View<'_>, key: Hash, mut member: Member, beacon: &Hash) -
     let related = operator::related(view, &member.run, &member.account)?;
     let limit = u32::from(terms.seats);
     let accepts = !matches!(run.state, RunState::Aborted | RunState::Retired);
+    let even = run.state == RunState::Exclusive || policy::of(view, &member.run)?.theta == 0;
+    let any_free = |stage: &Stage| stage.held.count_ones() < limit;
+    // Without a free seat anywhere nothing is drawn, so that nobody is bound to wait for nothing.
+    let accepts =
+        accepts && stages.iter().any(|stage| may_hold(&terms, &member, stage.stage) && any_free(stage));
     let chosen = stages
         .into_iter()
         .filter(|stage| accepts && may_hold(&terms, &member, stage.stage))
-        .filter(|stage| stage.held.count_ones() < limit)
+        .filter(|stage| !even || any_free(stage))
         .min_by_key(|stage| {
             let held = stage.held.count_ones();
-            let evening = if run.state == RunState::Exclusive { held } else { 0 };
             let tie = digest(DRAW, &((*beacon, member.run), (member.account, stage.stage)));
+            let evening = if even { held } else { 0 };
             (held > 0, closeness(related, stage.stage, terms.stages), evening, tie)
         });
-    let Some(mut stage) = chosen else {
+    let full = chosen.as_ref().is_some_and(|stage| !any_free(stage));
+    if let (Some(stage), true) = (&chosen, full) {
+        member.stage = Some(stage.stage);
+    }
+    let Some(mut stage) = chosen.filter(|_| !full) else {
         member.state = MemberState::Refused;
-        if member.stage.is_none() {
+        if !member.seated {
             // It never held a seat, so there is nothing that it could be called to account for.
             bond::give_back(view, &mut member)?;
         }
@@ -108,7 +120,7 @@ fn seat_one(view: &mut View<'_>, key: Hash, mut member: Member, beacon: &Hash) -
     let seat = stage.held.trailing_ones() as u16;
     stage.held |= 1 << seat;
     stage.used = stage.used.max(seat + 1);
-    let first = member.stage.is_none();
+    let first = !std::mem::replace(&mut member.seated, true);
     stage.identities = stage.identities.saturating_add(first.into());
     member.state = MemberState::Seated;
     member.stage = Some(stage.stage);

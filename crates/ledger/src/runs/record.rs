@@ -39,7 +39,7 @@ tags! {
         1 => Seated,
         /// Lost its seat by silence; keeps its stage.
         2 => Lapsed,
-        /// The draw found no free place; may join again.
+        /// The draw found no free place, or a stage without one; may join again.
         3 => Refused,
         /// Gave its place up; keeps its stage and may join again.
         4 => Left,
@@ -164,7 +164,7 @@ record! {
 }
 
 record! {
-    /// An account's place in a run. `stage` is bound for life once drawn.
+    /// An account's place in a run. `stage` is bound for life once drawn, with a seat or waiting for one.
     pub struct Member {
         pub run: Hash,
         pub account: PublicKey,
@@ -184,6 +184,8 @@ record! {
         pub left: u64,
         /// Whether the draw may seat it in a stage that is not open.
         pub admitted: bool,
+        /// Whether it ever held a seat.
+        pub seated: bool,
     }
 }
 

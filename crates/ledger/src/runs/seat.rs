@@ -60,6 +60,7 @@ pub(crate) fn join(view: &mut View<'_>, sender: &PublicKey, action: &JoinRun) ->
         away: None,
         left: 0,
         admitted: false,
+        seated: false,
     });
     member.state = MemberState::Waiting;
     member.seat = None;

@@ -177,7 +177,8 @@ fn check_work(view: &View<'_>, terms: &RunTerms, action: &ReportWindow) -> Resul
     }
     for entry in report.entries.iter() {
         let member = view.get::<Member>(&keys::member(&report.run, &entry.account))?;
-        if member.and_then(|member| member.stage) != Some(report.stage) {
+        let seated = member.filter(|member| member.seated);
+        if seated.and_then(|member| member.stage) != Some(report.stage) {
             return Err(TxError::NotMember { account: entry.account, detail: " bound to this stage" }.into());
         }
     }

@@ -233,4 +233,5 @@ fn coverage_is_the_union_over_the_life_of_the_run() {
     // The seat was given up; what was seen stays seen.
     assert_eq!((report.largest, report.coverage), (Some(public(1)), 2));
     assert_eq!((report.stages, report.seats, report.held, report.f_done), (2, 3, 1, 360));
+    assert!(report.breached() && report.to_string().contains("status                  BREACH"));
 }

@@ -221,6 +221,7 @@ impl World {
                         away: None,
                         left: 0,
                         admitted: true,
+                        seated: true,
                     },
                 );
             }
