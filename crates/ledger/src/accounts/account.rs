@@ -76,7 +76,7 @@ fn globals(view: &View<'_>) -> Result<Globals, Stop> {
     Ok(view.get(&keys::globals())?.unwrap_or(Globals { issued: 0, burned: 0, fund: 0 }))
 }
 
-/// Take `amount` out of the world.
+/// Burn `amount` that has left its place.
 pub(crate) fn burn(view: &mut View<'_>, amount: u128) -> Result<(), Stop> {
     let mut globals = globals(view)?;
     globals.burned += amount;

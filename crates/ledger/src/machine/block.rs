@@ -7,8 +7,7 @@ use crate::{
     error::TxError,
     event::{Event, TxRefused},
     machine::epoch,
-    market::{basket, host, order, pool},
-    note, run, seat, session, shares,
+    market, note, run, seat, session, shares,
     store::{Cells, ListChanges, Stop, View},
     tx::SignedTx,
     window,
@@ -187,11 +186,11 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         // Trust.
         // Shares.
         Action::TransferShares(action) => shares::transfer(view, sender, action),
-        Action::BasketTransfer(action) => basket::transfer(view, sender, action),
-        Action::AutoSellWrap(action) => pool::wrap(view, sender, action),
-        Action::AutoSellUnwrap(action) => pool::unwrap(view, sender, action),
+        Action::BasketTransfer(action) => market::basket::transfer(view, sender, action),
+        Action::AutoSellWrap(action) => market::pool::wrap(view, sender, action),
+        Action::AutoSellUnwrap(action) => market::pool::unwrap(view, sender, action),
         Action::ClaimCredits(action) => shares::claim(view, id, sender, action),
-        Action::ClaimProceeds(action) => pool::claim(view, sender, action),
+        Action::ClaimProceeds(action) => market::pool::claim(view, sender, action),
         // Credits.
         Action::Reshape(action) => note::reshape(view, id, sender, action),
         Action::LockNotes(action) => session::lock(view, sender, action),
@@ -200,10 +199,10 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::ExpireLock(action) => session::expire(view, &action.order),
         Action::FinalizeSession(action) => session::finalize(view, &action.order),
         // Market.
-        Action::OrderCommit(action) => order::commit(view, id, sender, action),
-        Action::OrderReveal(action) => order::reveal(view, sender, action),
-        Action::OrderCancel(action) => order::cancel(view, sender, action),
-        Action::HostAsk(action) => host::ask(view, sender, action),
+        Action::OrderCommit(action) => market::order::commit(view, id, sender, action),
+        Action::OrderReveal(action) => market::order::reveal(view, sender, action),
+        Action::OrderCancel(action) => market::order::cancel(view, sender, action),
+        Action::HostAsk(action) => market::host::ask(view, sender, action),
         // Governance.
         // Extraction.
     }

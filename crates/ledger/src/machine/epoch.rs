@@ -8,8 +8,7 @@
 use crate::{
     accumulator,
     event::{CreditsDistributed, SupplyChanged},
-    keys,
-    market::{batch, host},
+    keys, market,
     record::{Credits, Run, RunState, RunTerms},
     run, seat, session,
     store::{Stop, View},
@@ -35,7 +34,7 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
     // 3 auctions.
-    batch::boundary(view, epoch, &runs)?;
+    market::batch::boundary(view, epoch, &runs)?;
     for run in &runs {
         // 4 claims mature.
         progress(view, run)?;
@@ -50,7 +49,7 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 8 issuance.
     // 9 proposals.
     // 10 hosts.
-    host::boundary(view, epoch)?;
+    market::host::boundary(view, epoch)?;
     // 11 extraction report.
     // 12 public lottery.
     Ok(())

@@ -18,6 +18,7 @@ use crate::{
         pool, price, proceeds,
     },
     note::{self, NewNote},
+    ownership::class_account,
     record::{Batch, ClassHolding, Credits, Held, MarketOrder, MarketParams, OrderNotes, Owner},
     runs::policy,
     shares,
@@ -179,6 +180,11 @@ fn forfeit(view: &mut View<'_>, params: &MarketParams, order: &MarketOrder) -> R
     Ok(())
 }
 
+/// The run whose owners hold shares of `child` as a class.
+fn parent_of(view: &View<'_>, child: &Hash) -> Result<Option<Hash>, Stop> {
+    Ok(view.get::<ClassHolding>(&keys::class_holding(child))?.map(|class| class.parent))
+}
+
 /// Holders without a key that have credits to sell in the market of the run's current series.
 fn keyless(view: &mut View<'_>, run: &Hash) -> Result<Vec<(Holder, PublicKey, u64)>, Stop> {
     let mut holders = Vec::new();
@@ -187,8 +193,8 @@ fn keyless(view: &mut View<'_>, run: &Hash) -> Result<Vec<(Holder, PublicKey, u6
         holders.push((Holder::Pool, keys::auto_sell_account(run), cu));
     }
     let mut others = vec![(Holder::Fund, keys::fund_account())];
-    if let Some(class) = view.get::<ClassHolding>(&keys::class_holding(run))? {
-        others.push((Holder::Class(class.parent), crate::ownership::class_account(&class.parent, run)));
+    if let Some(parent) = parent_of(view, run)? {
+        others.push((Holder::Class(parent), class_account(&parent, run)));
     }
     let credits: Credits = view.must(&keys::credits(run), "run", run)?;
     for (holder, account) in others {

@@ -192,6 +192,12 @@ record! {
     }
 }
 record! {
-    /// What a stage's hosts are paid for a credit, nano-U (`h` of the run and stage).
-    pub struct StagePrice { pub run: Hash, pub stage: u16, pub price: u128, pub epoch: u64 }
+    /// What the host of a stage earns for a credit, nano-U.
+    pub struct StagePrice {
+        pub run: Hash,
+        pub stage: u16,
+        pub price: u128,
+        /// Whether an auction of hosts set it; if not, it follows use.
+        pub auctioned: bool,
+    }
 }
