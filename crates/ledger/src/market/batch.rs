@@ -10,6 +10,7 @@
 use crate::{
     account, accumulator,
     action::{Asset, MarketId, Side},
+    cell::Key,
     event::{AuctionCleared, AutoSold, OrderFilled, OrderForfeited, OrderReturned},
     keys,
     market::{
@@ -19,7 +20,7 @@ use crate::{
     },
     note::{self, NewNote},
     ownership::class_account,
-    record::{Batch, ClassHolding, Credits, Held, MarketOrder, MarketParams, OrderNotes, Owner},
+    record::{AutoSell, Batch, ClassHolding, Credits, Held, MarketOrder, MarketParams, OrderNotes, Owner},
     runs::policy,
     shares,
     store::{Stop, View},
@@ -45,9 +46,11 @@ pub(crate) fn part_up(amount: u128, part: u16) -> u128 {
 /// Step 3 of the boundary that opens `epoch`.
 pub(crate) fn boundary(view: &mut View<'_>, epoch: u64, runs: &[Hash]) -> Result<(), Stop> {
     let list = keys::list_of_clearings(epoch);
+    view.want([keys::list_length(&list), keys::market_params(), keys::globals()])?;
+    let params = order::params(view)?;
     let batches = view.list_items(&list)?;
     view.want(batches.iter().copied())?;
-    let params = order::params(view)?;
+    prepare(view, &batches, runs)?;
     for key in batches {
         view.list_remove(list, key);
         if let Some(batch) = view.get::<Batch>(&key)? {
@@ -55,12 +58,36 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64, runs: &[Hash]) -> Result
             view.delete(key);
         }
     }
-    view.want(runs.iter().flat_map(|run| [keys::auto_sell(run), keys::proceeds(run)]))?;
     for run in runs {
         pool::boundary(view, run)?;
         proceeds::boundary(view, run)?;
     }
     Ok(())
+}
+
+/// Ask for all that does not hang on orders before any order is read: a key that is missing repeats the boundary.
+fn prepare(view: &View<'_>, batches: &[Key], runs: &[Hash]) -> Result<(), Stop> {
+    let mut wanted = Vec::new();
+    for run in runs {
+        let accounts = [keys::auto_sell_account(run), keys::fund_account()];
+        wanted.extend(accounts.map(|account| keys::owner(run, &account)));
+        wanted.extend([keys::run_policy(run), keys::auto_sell(run), keys::proceeds(run)]);
+        wanted.push(keys::class_holding(run));
+    }
+    for key in batches {
+        let Some(batch) = view.get::<Batch>(key)? else { continue };
+        let (asset, run, market) = (batch.market.asset, batch.market.run, batch.market.id());
+        wanted.push(keys::list_length(&keys::list_of_orders(&market, batch.batch)));
+        wanted.push(keys::price_head(asset, &run));
+        wanted.extend((0..8).map(|part| keys::price_part(asset, &run, part)));
+    }
+    view.want(wanted)?;
+    let mut lots = Vec::new();
+    for run in runs {
+        let pool = view.get::<AutoSell>(&keys::auto_sell(run))?;
+        lots.extend(pool.iter().flat_map(|pool| [keys::lot(run, pool.front), keys::lot(run, pool.version)]));
+    }
+    view.want(lots)
 }
 
 fn clear(view: &mut View<'_>, params: &MarketParams, batch: &Batch, epoch: u64) -> Result<(), Stop> {

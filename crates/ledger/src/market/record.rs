@@ -37,7 +37,7 @@ impl Default for MarketParams {
             forfeit: 500,
             median_batches: 30,
             host_batch: 144,
-            max_orders: 100_000,
+            max_orders: 10_000,
             credit_fees: 1_000_000_000,
         }
     }
