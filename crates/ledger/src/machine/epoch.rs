@@ -12,8 +12,7 @@ use crate::{
     event::{CreditsDistributed, SupplyChanged},
     extraction::report,
     governance::proposal,
-    keys,
-    market::{batch, host},
+    keys, market,
     ownership::vesting,
     record::{Credits, Run, RunState, RunTerms},
     run,
@@ -51,7 +50,7 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
     // 3 auctions.
-    batch::boundary(view, epoch, &runs)?;
+    market::batch::boundary(view, epoch, &runs)?;
     // 4 claims mature, after disputes whose time is over.
     dispute::sweep(view)?;
     for run in &runs {
@@ -70,7 +69,7 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 9 proposals.
     proposal::boundary(view)?;
     // 10 hosts.
-    host::boundary(view, epoch)?;
+    market::host::boundary(view, epoch)?;
     // 11 extraction report.
     for run in &runs {
         report::boundary(view, run, epoch)?;

@@ -10,6 +10,7 @@
 use crate::{
     account, accumulator,
     action::{Asset, MarketId, Side},
+    cell::Key,
     event::{AuctionCleared, AutoSold, OrderFilled, OrderForfeited, OrderReturned},
     keys,
     market::{
@@ -18,7 +19,8 @@ use crate::{
         pool, price, proceeds,
     },
     note::{self, NewNote},
-    record::{Batch, ClassHolding, Credits, Held, MarketOrder, MarketParams, OrderNotes, Owner},
+    ownership::class_account,
+    record::{AutoSell, Batch, ClassHolding, Credits, Held, MarketOrder, MarketParams, OrderNotes, Owner},
     runs::policy,
     shares,
     store::{Stop, View},
@@ -44,9 +46,11 @@ pub(crate) fn part_up(amount: u128, part: u16) -> u128 {
 /// Step 3 of the boundary that opens `epoch`.
 pub(crate) fn boundary(view: &mut View<'_>, epoch: u64, runs: &[Hash]) -> Result<(), Stop> {
     let list = keys::list_of_clearings(epoch);
+    view.want([keys::list_length(&list), keys::market_params(), keys::globals()])?;
+    let params = order::params(view)?;
     let batches = view.list_items(&list)?;
     view.want(batches.iter().copied())?;
-    let params = order::params(view)?;
+    prepare(view, &batches, runs)?;
     for key in batches {
         view.list_remove(list, key);
         if let Some(batch) = view.get::<Batch>(&key)? {
@@ -54,12 +58,36 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64, runs: &[Hash]) -> Result
             view.delete(key);
         }
     }
-    view.want(runs.iter().flat_map(|run| [keys::auto_sell(run), keys::proceeds(run)]))?;
     for run in runs {
         pool::boundary(view, run)?;
         proceeds::boundary(view, run)?;
     }
     Ok(())
+}
+
+/// Ask for all that does not hang on orders before any order is read: a key that is missing repeats the boundary.
+fn prepare(view: &View<'_>, batches: &[Key], runs: &[Hash]) -> Result<(), Stop> {
+    let mut wanted = Vec::new();
+    for run in runs {
+        let accounts = [keys::auto_sell_account(run), keys::fund_account()];
+        wanted.extend(accounts.map(|account| keys::owner(run, &account)));
+        wanted.extend([keys::run_policy(run), keys::auto_sell(run), keys::proceeds(run)]);
+        wanted.push(keys::class_holding(run));
+    }
+    for key in batches {
+        let Some(batch) = view.get::<Batch>(key)? else { continue };
+        let (asset, run, market) = (batch.market.asset, batch.market.run, batch.market.id());
+        wanted.push(keys::list_length(&keys::list_of_orders(&market, batch.batch)));
+        wanted.push(keys::price_head(asset, &run));
+        wanted.extend((0..8).map(|part| keys::price_part(asset, &run, part)));
+    }
+    view.want(wanted)?;
+    let mut lots = Vec::new();
+    for run in runs {
+        let pool = view.get::<AutoSell>(&keys::auto_sell(run))?;
+        lots.extend(pool.iter().flat_map(|pool| [keys::lot(run, pool.front), keys::lot(run, pool.version)]));
+    }
+    view.want(lots)
 }
 
 fn clear(view: &mut View<'_>, params: &MarketParams, batch: &Batch, epoch: u64) -> Result<(), Stop> {
@@ -179,6 +207,11 @@ fn forfeit(view: &mut View<'_>, params: &MarketParams, order: &MarketOrder) -> R
     Ok(())
 }
 
+/// The run whose owners hold shares of `child` as a class.
+fn parent_of(view: &View<'_>, child: &Hash) -> Result<Option<Hash>, Stop> {
+    Ok(view.get::<ClassHolding>(&keys::class_holding(child))?.map(|class| class.parent))
+}
+
 /// Holders without a key that have credits to sell in the market of the run's current series.
 fn keyless(view: &mut View<'_>, run: &Hash) -> Result<Vec<(Holder, PublicKey, u64)>, Stop> {
     let mut holders = Vec::new();
@@ -187,8 +220,8 @@ fn keyless(view: &mut View<'_>, run: &Hash) -> Result<Vec<(Holder, PublicKey, u6
         holders.push((Holder::Pool, keys::auto_sell_account(run), cu));
     }
     let mut others = vec![(Holder::Fund, keys::fund_account())];
-    if let Some(class) = view.get::<ClassHolding>(&keys::class_holding(run))? {
-        others.push((Holder::Class(class.parent), crate::ownership::class_account(&class.parent, run)));
+    if let Some(parent) = parent_of(view, run)? {
+        others.push((Holder::Class(parent), class_account(&parent, run)));
     }
     let credits: Credits = view.must(&keys::credits(run), "run", run)?;
     for (holder, account) in others {

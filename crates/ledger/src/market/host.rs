@@ -92,7 +92,7 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         let needed = credits.total.div_ceil(u64::from(policy.supply_horizon.max(1)));
         // The cap may have fallen since the asks.
         let Some(price) = clear(&asks, needed).map(|price| price.min(policy.host_fee_cap)) else { continue };
-        view.put(keys::stage_price(&run, stage), StagePrice { run, stage, price, epoch });
+        view.put(keys::stage_price(&run, stage), StagePrice { run, stage, price, auctioned: true });
         let offered = asks.iter().fold(0u64, |sum, (_, capacity)| sum.saturating_add(*capacity));
         view.emit(StagePriced { run, stage, price, offered, needed });
     }

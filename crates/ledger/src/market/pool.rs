@@ -139,7 +139,7 @@ pub(crate) fn unwrap(view: &mut View<'_>, sender: &PublicKey, action: &AutoSellU
     if got < amount {
         return Err(TxError::Shares { needed: amount, got }.into());
     }
-    // The change comes last: moving shares notes with how many the sender voted before this block.
+    // The sender's vote counts both kinds of shares: whoever notes what it was sees it before either changes.
     shares::take(view, &credits, &holder, amount)?;
     shares::give(view, &credits, sender, amount)?;
     change(view, run, sender, |now| now.checked_sub(amount))?;
@@ -147,8 +147,17 @@ pub(crate) fn unwrap(view: &mut View<'_>, sender: &PublicKey, action: &AutoSellU
     Ok(())
 }
 
-/// Shares that `account` has in the pool of `run`: it votes with them.
-pub(crate) fn wrapped(view: &View<'_>, run: &Hash, account: &PublicKey) -> Result<u128, Stop> {
+/// Shares with which an owner votes: its own and those it has in the pool; the pool itself has no vote.
+#[allow(dead_code)] // votes are to count them so
+pub(crate) fn voting_shares(view: &View<'_>, owner: &Owner) -> Result<u128, Stop> {
+    if owner.account == keys::auto_sell_account(&owner.run) {
+        return Ok(0);
+    }
+    Ok(owner.shares + wrapped(view, &owner.run, &owner.account)?)
+}
+
+/// Shares that `account` has in the pool of `run`.
+fn wrapped(view: &View<'_>, run: &Hash, account: &PublicKey) -> Result<u128, Stop> {
     Ok(view.get::<Wrap>(&keys::wrap(run, account))?.map_or(0, |wrap| wrap.now))
 }
 

@@ -37,7 +37,7 @@ impl Default for MarketParams {
             forfeit: 500,
             median_batches: 30,
             host_batch: 144,
-            max_orders: 100_000,
+            max_orders: 10_000,
             credit_fees: 1_000_000_000,
         }
     }
@@ -192,6 +192,12 @@ record! {
     }
 }
 record! {
-    /// What a stage's hosts are paid for a credit, nano-U (`h` of the run and stage).
-    pub struct StagePrice { pub run: Hash, pub stage: u16, pub price: u128, pub epoch: u64 }
+    /// What the host of a stage earns for a credit, nano-U.
+    pub struct StagePrice {
+        pub run: Hash,
+        pub stage: u16,
+        pub price: u128,
+        /// Whether an auction of hosts set it; if not, it follows use.
+        pub auctioned: bool,
+    }
 }

@@ -313,3 +313,30 @@ fn the_order_of_independent_orders_does_not_show() {
     }
     assert_eq!(roots.len(), 1);
 }
+
+/// A series may end while its last batch is open: nobody is sold credits that have died.
+#[test]
+fn orders_for_a_dead_series_come_back() {
+    let (mut world, forty, _) = market();
+    let cu = credits_of(RUN);
+    let wanted = [ask_notes(5, 10, 40, vec![forty]), bid(1, 10, 40), bid(2, 10, 5)];
+    let before = (world.balance(1), world.balance(2));
+    let orders = world.put_in(&cu, &wanted);
+    // The last bid stays sealed: it is not to blame either.
+    world.open(&cu, &wanted[..2], &orders[..2]);
+    let mut credits = query::credits(world.get(), &RUN).unwrap();
+    credits.series = 2;
+    world.state.0.insert(keys::credits(&RUN), tessera_ledger::Cell::pack(&credits.into()));
+    world.wait_for(Asset::Cu, false);
+    let outcome = world.block(&[]);
+    let returned = outcome.events.iter().filter(|event| matches!(event, Event::OrderReturned(_))).count();
+    assert_eq!(returned, 3);
+    assert!(!outcome.events.iter().any(|event| matches!(event, Event::AuctionCleared(_))));
+    assert_eq!((world.balance(1), world.balance(2)), (before.0 - 1_000_000, before.1 - 500_000));
+    assert_eq!(query::note(world.get(), &forty).unwrap().state, NoteState::Unspent);
+    assert_eq!(query::price_head(world.get(), Asset::Cu, &RUN), None);
+    world.wait_for(Asset::Cu, false);
+    let late = world.commit(&cu, &wanted[1]);
+    let refused = world.block(&[late]).receipts.remove(0).error;
+    assert_eq!(refused, Some(TxError::Series { expected: 2, got: 0 }));
+}
