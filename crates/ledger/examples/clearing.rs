@@ -117,5 +117,10 @@ fn create_run(run: Hash, designer: tessera_canon::PublicKey) -> CreateRun {
         supply: 10_000,
         supply_epochs: 2,
         policy: None,
+        wu_flops: 1_000_000,
+        loss_source: LossSource::LastStage,
+        open_stages: 0,
+        bootstrap_windows: 0,
+        fork_part: 3000,
     }
 }

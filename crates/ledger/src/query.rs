@@ -208,8 +208,7 @@ pub fn power(
     let held = if network {
         bond(&get, account).map_or(0, |bond| bond.power())
     } else {
-        let wrapped = crate::market::query::wrap(&get, run, account).map_or(0, |wrap| wrap.now);
-        owner(&get, run, account).map_or(0, |owner| owner.shares + wrapped)
+        owner(&get, run, account).map_or(0, |owner| crate::market::query::voting_shares(&get, &owner))
     };
     let done = chamber_work(&get, run, account).map_or(U256::ZERO, |work| work.amount.0);
     let at = |subject: Hash, now: U256| {

@@ -6,10 +6,10 @@ use crate::{
     governance::{
         action::{Change, Motion},
         history,
-        parameter::{self, Network},
+        parameter::{self, Network, Parameter},
         terms,
     },
-    keys,
+    keys, market,
     record::{Issuance, RunPolicy, RunState, SecurityTerms},
     run,
     runs::{course, policy},
@@ -69,7 +69,13 @@ fn check_changes(view: &View<'_>, run: &Hash, changes: &[Change], matching: bool
         parameter::changed_network(&network(view)?, changes, matching)?;
     } else {
         view.want([keys::run_policy(run), keys::defaults()])?;
-        // The market's own bound on the reserve price (5.2) belongs here.
+        let reserve = changes.iter().find(|change| change.parameter == Parameter::Reserve);
+        if let (Some(change), Some(most)) = (reserve, market::reserve_bound(view, run)?)
+            && change.new > most
+        {
+            let expected = format!("at most {most} nano-U, a quarter above the median price");
+            return Err(refuse("the reserve price", &expected, change.new));
+        }
         parameter::changed_policy(&policy::of(view, run)?, &view.defaults()?, changes, matching)?;
     }
     Ok(())

@@ -104,7 +104,7 @@ pub(crate) fn before_change(
 
 /// Shares with which an owner would vote now: its own, and those that it lets the auto-sell pool hold.
 pub(crate) fn voting_shares(view: &View<'_>, owner: &Owner) -> Result<u128, Stop> {
-    Ok(owner.shares + pool::wrapped(view, &owner.run, &owner.account)?)
+    pool::voting_shares(view, owner)
 }
 /// Note that an owner's shares are about to change. Must precede every change of [`Owner::shares`].
 pub(crate) fn shares_change(view: &mut View<'_>, owner: &Owner) -> Result<(), Stop> {

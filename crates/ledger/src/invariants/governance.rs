@@ -3,7 +3,7 @@
 use super::{Violation, hold};
 use crate::{
     governance::{action::Choice, history, tally},
-    keys,
+    keys, market,
     memory::MemState,
     query,
     record::*,
@@ -154,7 +154,8 @@ impl Scan {
         hold("GOV", proposal.class == motion.motion.class(), || format!("{proposal:?} {motion:?}"))?;
         if proposal.state == ProposalState::Open {
             for ballot in ballots.iter().filter(|ballot| ballot.locked > 0) {
-                let held = query::owner(get, &proposal.run, &ballot.account).map_or(0, |owner| owner.shares);
+                let held = query::owner(get, &proposal.run, &ballot.account)
+                    .map_or(0, |owner| market::query::voting_shares(get, &owner));
                 hold("GOV", held >= ballot.locked, || format!("held {held}, {ballot:?}"))?;
             }
         }
@@ -183,7 +184,10 @@ impl Scan {
             }
         } else {
             for owner in self.owners.iter().filter(|owner| owner.run == run) {
-                votes += at(history::shares_of(&run, &owner.account), U256::from(owner.shares));
+                votes += at(
+                    history::shares_of(&run, &owner.account),
+                    U256::from(market::query::voting_shares(get, owner)),
+                );
             }
         }
         for record in self.works.iter().filter(|record| record.run == run) {

@@ -15,6 +15,4 @@ pub(crate) mod proceeds;
 pub mod query;
 pub mod record;
 
-/// For votes on the reserve ([`price`]).
-#[allow(unused_imports)] // governance is to bound votes by it
-pub(crate) use price::{last_median, reserve_bound};
+pub(crate) use price::reserve_bound;

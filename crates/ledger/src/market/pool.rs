@@ -148,7 +148,6 @@ pub(crate) fn unwrap(view: &mut View<'_>, sender: &PublicKey, action: &AutoSellU
 }
 
 /// Shares with which an owner votes: its own and those it has in the pool; the pool itself has no vote.
-#[allow(dead_code)] // votes are to count them so
 pub(crate) fn voting_shares(view: &View<'_>, owner: &Owner) -> Result<u128, Stop> {
     if owner.account == keys::auto_sell_account(&owner.run) {
         return Ok(0);

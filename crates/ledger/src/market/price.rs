@@ -96,7 +96,6 @@ pub(crate) fn last_median(view: &View<'_>, run: &Hash) -> Result<Option<u128>, S
 }
 
 /// The greatest reserve that the owners of `run` may vote for; `None` while no price bounds it.
-#[allow(dead_code)] // governance is to bound votes by it; readers have `query::reserve_bound`
 pub(crate) fn reserve_bound(view: &View<'_>, run: &Hash) -> Result<Option<u128>, Stop> {
     Ok(last_median(view, run)?.map(bound))
 }

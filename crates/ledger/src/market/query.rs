@@ -70,6 +70,13 @@ pub fn auto_sell(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Option<AutoS
 pub fn wrap(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, account: &PublicKey) -> Option<Wrap> {
     read(get, &keys::wrap(run, account))
 }
+/// Shares with which an owner votes: its own and those it has in the auto-sell pool; the pool itself has no vote.
+pub fn voting_shares(get: impl Fn(&Key) -> Option<Cell>, owner: &Owner) -> u128 {
+    if owner.account == keys::auto_sell_account(&owner.run) {
+        return 0;
+    }
+    owner.shares + wrap(get, &owner.run, &owner.account).map_or(0, |wrap| wrap.now)
+}
 /// U that `account` could claim now from `run`: by auto-sell, and from runs that descend from it.
 pub fn due_proceeds(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, account: &PublicKey) -> u128 {
     let mut sum = 0;
