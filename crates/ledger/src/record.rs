@@ -2,7 +2,7 @@
 
 use ruint::aliases::U256;
 use tessera_canon::{
-    Hash, List, PublicKey, Text,
+    Describe, Described, Hash, List, PublicKey, Text,
     bytes::BufMut,
     choice,
     codec::{Buf, Error, FixedSize, Read, Write},
@@ -32,6 +32,11 @@ impl Read for Wide {
         Ok(Self(U256::from_be_bytes(<[u8; 32]>::read_cfg(buf, &())?)))
     }
 }
+impl Describe for Wide {
+    fn describe(&self) -> Described {
+        Described::Text(self.0.to_string())
+    }
+}
 
 /// Declare an enum without data and its one-byte codec.
 macro_rules! tags {
@@ -55,6 +60,11 @@ macro_rules! tags {
                     $($tag => Ok(Self::$variant),)*
                     other => Err(Error::InvalidEnum(other)),
                 }
+            }
+        }
+        impl Describe for $name {
+            fn describe(&self) -> Described {
+                Described::Text(match self { $(Self::$variant => stringify!($variant)),* }.into())
             }
         }
     };
