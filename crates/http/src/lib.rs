@@ -6,10 +6,11 @@
 //! [`tessera_client::json`]); a refusal is `{"error", "expected", "got", "todo"}` with a fitting status.
 //!
 //! Bounds: the length of a path and of a body, the items of a page, the time of an answer, the answers at work
-//! at once. No header allows other origins to read answers, so a page in a browser cannot use a node that
+//! at once, the number and the age of connections. No header allows other origins to read answers, so a page in a browser cannot use a node that
 //! listens on its machine. No encryption and no login: put a proxy before it where it faces others.
 
 mod description;
+mod door;
 mod server;
 
 pub use description::openapi;

@@ -1,6 +1,6 @@
 //! Take requests from a socket, within bounds, and hand them to the service.
 
-use crate::openapi;
+use crate::{door::Door, openapi};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -27,10 +27,21 @@ pub struct HttpLimits {
     pub time: Duration,
     /// Answers at work at once; more requests are refused.
     pub at_work: usize,
+    /// Connections at once; more wait.
+    pub connections: usize,
+    /// Greatest age of a connection; it is closed then, whatever it does.
+    pub life: Duration,
 }
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { body: 2 * 16_384 + 1024, path: 2048, time: Duration::from_secs(20), at_work: 32 }
+        Self {
+            body: 2 * 16_384 + 1024,
+            path: 2048,
+            time: Duration::from_secs(20),
+            at_work: 32,
+            connections: 128,
+            life: Duration::from_secs(60),
+        }
     }
 }
 
@@ -59,8 +70,9 @@ impl HttpServer {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let router = router(service, limits);
+        let door = Door::new(listener, limits.connections, limits.life);
         let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+            if let Err(error) = axum::serve(door, router).await {
                 tracing::error!(%error, "the HTTP surface ended");
             }
         });

@@ -151,3 +151,19 @@ async fn a_socket_answers_until_it_is_dropped_and_a_taken_port_is_named() {
     let HttpError::Listen { address, .. } = taken.unwrap_err();
     assert_eq!(address, server.address());
 }
+
+#[tokio::test]
+async fn a_connection_that_sends_nothing_loses_its_place() {
+    let chain = chain();
+    let limits = HttpLimits { connections: 1, life: Duration::from_millis(300), ..HttpLimits::default() };
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = HttpServer::start(service(&chain, Lie::None), any, limits).await.unwrap();
+    let mut idle = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    let mut next = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    next.write_all(b"GET /header HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let (mut said, mut text) = (Vec::new(), String::new());
+    // Ends only when the server closes it.
+    idle.read_to_end(&mut said).await.ok();
+    next.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+}
