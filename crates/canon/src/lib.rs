@@ -30,6 +30,7 @@ mod merkle;
 mod prf;
 mod record;
 mod sign;
+mod tags;
 
 pub use bounded::{Blob, List, Text, TooLong};
 pub use bytes;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde_json::json;
 use std::{net::IpAddr, path::PathBuf, str::FromStr};
 use tessera_canon::PublicKey;
-use tessera_ledger::Params;
+use tessera_ledger::Parameters;
 use tessera_node::{
     amount::{self, Amount},
     network::{NetworkPlan, create},
@@ -64,8 +64,8 @@ impl FromStr for Fund {
 pub(crate) fn run(command: Command, output: Output) -> Result<()> {
     let Command::New(new) = command;
     let params = match new.params {
-        Preset::Public => Params::default(),
-        Preset::Demo => Params::demo(),
+        Preset::Public => Parameters::default(),
+        Preset::Demo => Parameters::demo(),
     };
     let plan = NetworkPlan {
         name: new.name,

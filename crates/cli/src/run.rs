@@ -7,7 +7,7 @@ use std::{path::PathBuf, str::FromStr};
 use tessera_canon::{Hash, List, PublicKey, Text};
 use tessera_ledger::{
     Action,
-    action::{ChunkPrice, CreateRun, LossProportional, RiskRule},
+    action::{ChunkPrice, CreateRun, LossProportional, LossSource, RiskRule},
     query,
     record::SeatState,
 };
@@ -228,6 +228,12 @@ async fn publish_run(publish: Publish, output: Output) -> Result<()> {
         price: ChunkPrice { prompt_tokens: publish.price.0, generated_tokens: publish.price.1 },
         supply: publish.supply,
         supply_epochs: publish.supply_epochs,
+        policy: None,
+        wu_flops: spec.wu_flops,
+        loss_source: LossSource::LastStage,
+        open_stages: 0,
+        bootstrap_windows: 0,
+        fork_part: 3000,
     };
     let receipt = ledger.submit(&key, Action::CreateRun(action)).await?;
     let object = json!({
@@ -325,7 +331,7 @@ async fn show_run(show: Show, output: Output) -> Result<()> {
         "price": { "prompt_tokens": terms.price.prompt_tokens, "generated_tokens": terms.price.generated_tokens },
         "shares": credits.map(|c| json!({ "active": c.active.to_string(), "pending": c.pending.to_string() })),
         "credits": credits.map(|c| json!({
-            "total": c.total, "pool": c.pool, "notes": c.notes, "offered": c.offered, "locked": c.locked,
+            "total": c.total, "pool": c.pool, "notes": c.notes, "auctioned": c.auctioned, "locked": c.locked,
             "unclaimed": c.owner_in - c.owner_out.min(c.owner_in),
         })),
         "seats": seats, "state_roots": roots,
@@ -354,8 +360,8 @@ async fn show_run(show: Show, output: Output) -> Result<()> {
         );
         if let Some(c) = credits {
             text += &format!(
-                "credits   {} cu: {} in notes, {} offered, {} locked, {} in the pool\n",
-                c.total, c.notes, c.offered, c.locked, c.pool
+                "credits   {} cu: {} in notes, {} in the market, {} locked, {} in the pool\n",
+                c.total, c.notes, c.auctioned, c.locked, c.pool
             );
         }
         for seat in &view.seats {

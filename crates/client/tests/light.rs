@@ -27,7 +27,7 @@ fn genesis(accounts: u32) -> Genesis {
         time_ms: 1,
         validators: List::default(),
         accounts: List::new(accounts.collect()).unwrap(),
-        params: Params::demo(),
+        params: Params::demo().into(),
         consensus: Blob::default(),
     }
 }

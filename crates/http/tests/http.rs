@@ -26,7 +26,7 @@ fn chain() -> TestChain {
         time_ms: 1,
         validators: List::default(),
         accounts: List::new(vec![GenesisAccount { key: key().public(), balance: 1_500_000_000 }]).unwrap(),
-        params: Params::demo(),
+        params: Params::demo().into(),
         consensus: Blob::default(),
     };
     TestChain::start(genesis, 1)

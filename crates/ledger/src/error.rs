@@ -94,6 +94,55 @@ pub enum TxError {
     Early { what: &'static str, after: u64, now: u64 },
     #[error("{what} went past the largest number the ledger keeps")]
     Overflow { what: &'static str },
+
+    // Accounts, validators and governance.
+    #[error("the signature is not {key}'s over this statement")]
+    KeySignature { key: PublicKey },
+    #[error("the consensus key {key} was slashed")]
+    Slashed { key: PublicKey },
+    #[error("two statements convict a validator if they are of {expected}; these are not")]
+    NotConflict { expected: &'static str },
+    #[error("nobody may vote {what}")]
+    Forbidden { what: &'static str },
+    #[error("{what} was to change from {old}, it is {now}")]
+    Stale { what: &'static str, old: u128, now: u128 },
+    #[error("at most {max} {what} are allowed at a time")]
+    TooMany { what: &'static str, max: u64 },
+    #[error("proposal {proposal} is {got}")]
+    Closed { proposal: Hash, got: &'static str },
+    #[error("{account} had no votes and no verified work just before block {posted}")]
+    NoPower { account: PublicKey, posted: u64 },
+    #[error("{account} does not let {got} vote for it")]
+    NotDelegate { account: PublicKey, got: PublicKey },
+    #[error("{locked} shares have voted and cannot move until the vote ends; {movable} can, not {needed}")]
+    VoteLocked { locked: u128, movable: u128, needed: u128 },
+    // Runs.
+    #[error("the evaluation of window {window} is not over; its phase ends at height {until} at the latest")]
+    Evaluating { window: u32, until: u64 },
+    #[error("the evaluation must be {expected}, it is {got}")]
+    Phase { expected: &'static str, got: &'static str },
+    #[error("the reveal hashes to {got}, the commitment is {expected:?}")]
+    Reveal { expected: Option<Hash>, got: Hash },
+    #[error(
+        "the bond is held until {until} windows and epochs have passed, {now} have; {pending} shares are pending"
+    )]
+    BondLocked { until: u64, now: u64, pending: u128 },
+    #[error("the bond stays while the account is {got} in this run; leave it first")]
+    BondInUse { got: &'static str },
+    #[error("the designers did {got} work units of the {f_min} needed, so the run opens")]
+    DesignersDidEnough { f_min: u64, got: u64 },
+    #[error("a report without a fee counts only if it takes effect: {reason}")]
+    Waived { reason: String },
+
+    // Extraction.
+    #[error("a seating takes {needed} operations of verified work, this account has {got} that count")]
+    Admission { needed: u128, got: u128 },
+    #[error("{operator} did not sign that {account} is an identity of its own")]
+    Affiliation { account: PublicKey, operator: PublicKey },
+    #[error(
+        "all {slots} measurements that count assume mu of at least {mu} / 10 000; post a worse one or wait"
+    )]
+    Measurements { slots: u32, mu: u16 },
 }
 
 impl TxError {
@@ -107,6 +156,7 @@ impl TxError {
                 | Self::TooBig { .. }
                 | Self::FeeTooSmall { .. }
                 | Self::FeeFunds { .. }
+                | Self::Waived { .. }
         )
     }
     /// Whether the same action may succeed later without being changed.
@@ -124,6 +174,13 @@ impl TxError {
                 | Self::NothingDue
                 | Self::NoHome
                 | Self::Early { .. }
+                | Self::TooMany { .. }
+                | Self::VoteLocked { .. }
+                | Self::Evaluating { .. }
+                | Self::Phase { .. }
+                | Self::BondLocked { .. }
+                | Self::Admission { .. }
+                | Self::Waived { .. }
         )
     }
 }

@@ -21,39 +21,40 @@
 //! Places kept for later, on purpose without code: audits and disputes (claims are `Pending` until they
 //! mature), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
 //! redemption and failover (`session`), series and roll-over (every record carries its `series`, now 0),
-//! public lane and issuance (`epoch`, at their numbered steps), governance of `Params`.
+//! the public lane (`epoch`, at its numbered step).
 
-pub mod account;
-pub mod accumulator;
+pub mod accounts;
 pub mod action;
-pub mod block;
-pub mod cell;
-mod epoch;
+pub mod credits;
 pub mod error;
 pub mod event;
-pub mod genesis;
+pub mod extraction;
+pub mod governance;
 pub mod invariants;
 pub mod keys;
-mod market;
-pub mod memory;
-mod note;
-pub mod payword;
+pub mod machine;
+pub mod market;
+pub mod ownership;
 pub mod query;
 pub mod record;
-pub mod run;
-mod seat;
-pub mod session;
-mod shares;
-mod store;
-pub mod tx;
-pub mod window;
+pub mod runs;
 
+pub use accounts::{account, evidence, genesis, issuance};
 pub use action::Action;
 pub use block::{BlockContext, BlockSession, Need, Outcome, Receipt};
 pub use cell::{CELL, Cell, Key};
+pub(crate) use credits::{note, supply};
+pub use credits::{payword, session};
 pub use error::TxError;
 pub use event::Event;
-pub use genesis::{Genesis, Params};
+pub use genesis::{Genesis, Parameters, Params};
+pub(crate) use machine::store;
+pub use machine::{block, cell, memory, tx};
 pub use memory::MemState;
+pub use ownership::accumulator;
+pub(crate) use ownership::shares;
 pub use record::Record;
+pub use runs::policy::Policy;
+pub(crate) use runs::seat;
+pub use runs::{run, window};
 pub use tx::{MAX_TX_BYTES, SignedTx, Tx};

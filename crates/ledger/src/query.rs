@@ -53,6 +53,18 @@ one_cell! {
     claim(run: &Hash, window: u32, stage: u16, index: u16) -> Claim = claim;
     /// An account's shares in a run; see also [`due_credits`].
     owner(run: &Hash, account: &PublicKey) -> Owner = owner;
+    /// The last evaluation of a run by a committee.
+    evaluation(run: &Hash) -> Evaluation = evaluation;
+    /// Where a forked run comes from.
+    lineage(child: &Hash) -> Lineage = lineage;
+    /// An account's verified work over all runs.
+    verified_work(account: &PublicKey) -> VerifiedWork = verified_work;
+    /// The declared operator of an account in a run.
+    affiliation(run: &Hash, account: &PublicKey) -> Affiliation = affiliation;
+    /// Stages that an operator ever held in a run.
+    coverage(run: &Hash, operator: &PublicKey) -> Coverage = coverage;
+    /// The last extraction report of a run.
+    extraction(run: &Hash) -> ExtractionReport = extraction_report;
     /// A note.
     note(id: &Hash) -> Note = note;
     /// An offer.
@@ -63,6 +75,46 @@ one_cell! {
     escrow(order: &Hash) -> Escrow = escrow;
     /// The posted settlement of a lock.
     settlement(order: &Hash) -> Settlement = settlement;
+    // Validators and governance.
+    /// An account's bond as a validator.
+    bond(account: &PublicKey) -> Bond = bond;
+    /// The validators of this epoch.
+    validator_set() -> ValidatorSet = validator_set;
+    /// Where the schedule of issuance stands.
+    issuance() -> Issuance = issuance;
+    /// The policy of a run in force.
+    run_policy(run: &Hash) -> RunPolicy = run_policy;
+    /// The rules of voting.
+    governance() -> GovernanceTerms = governance;
+    /// A proposal.
+    proposal(id: &Hash) -> Proposal = proposal;
+    /// What a proposal does.
+    motion(id: &Hash) -> ProposalMotion = motion;
+    /// The votes on a proposal.
+    tally(id: &Hash) -> Tally = tally;
+    /// An account's vote.
+    ballot(proposal: &Hash, account: &PublicKey) -> Ballot = ballot;
+    /// Whom an account lets vote for it.
+    delegation(run: &Hash, account: &PublicKey) -> Delegation = delegation;
+    /// What the voters of a run share; of the network for [`Hash::ZERO`].
+    assembly(run: &Hash) -> Assembly = assembly;
+    /// Verified work of an account in a run; in all for [`Hash::ZERO`].
+    work(run: &Hash, account: &PublicKey) -> Work = work;
+}
+
+/// The committee of the last evaluation of `run`: the evaluation's cell, then one cell for each member.
+pub fn committee(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<EvalMember> {
+    let count = evaluation(&get, run).map_or(0, |evaluation| evaluation.members);
+    (0..count).filter_map(|index| read(&get, &keys::eval_member(run, index))).collect()
+}
+/// The measurements of `run`, also those that no longer count: one cell for each slot.
+pub fn measurements(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Measurement> {
+    let slots = 0..crate::extraction::SLOTS;
+    slots.filter_map(|slot| read(&get, &keys::measurement(run, slot))).collect()
+}
+/// Runs forked from `parent`.
+pub fn children(get: impl Fn(&Key) -> Option<Cell>, parent: &Hash) -> Vec<Hash> {
+    list(get, &keys::list_of_children(parent))
 }
 
 /// The items of a list of [`keys`] (see `keys::list_of_*`): one cell for the length and one for each item.
@@ -130,4 +182,35 @@ pub fn due_credits(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, account: &Pub
     let (Some(mut owner), Some(credits)) = (owner(&get, run, account), credits(&get, run)) else { return 0 };
     crate::accumulator::touch(&mut owner, &credits);
     owner.due
+}
+
+/// Votes (active shares; for the network bonded U) and grown work with which `account` can vote on a proposal that
+/// takes votes: up to six cells, and one for each later change of the holding.
+pub fn power(
+    get: impl Fn(&Key) -> Option<Cell>,
+    proposal: &Proposal,
+    account: &PublicKey,
+) -> (u128, ruint::aliases::U256) {
+    use crate::governance::history;
+    use ruint::aliases::U256;
+    let (run, network) = (&proposal.run, proposal.run == Hash::ZERO);
+    let held = if network {
+        bond(&get, account).map_or(0, |bond| bond.power())
+    } else {
+        owner(&get, run, account).map_or(0, |owner| owner.shares)
+    };
+    let done = work(&get, run, account).map_or(U256::ZERO, |work| work.amount.0);
+    let at = |subject: Hash, now: U256| {
+        let entry = |key: &Key| Ok::<_, std::convert::Infallible>(read::<History>(&get, key));
+        match history::just_before(entry, &subject, proposal.posted, now) {
+            Ok(amount) => amount,
+            Err(never) => match never {},
+        }
+    };
+    let votes = at(history::shares_of(run, account), U256::from(held));
+    (votes.saturating_to(), at(history::work_of(run, account), done))
+}
+/// All proposals of a run, or of the network for [`Hash::ZERO`].
+pub fn proposals_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Proposal> {
+    list(&get, &keys::list_of_proposals(run)).iter().filter_map(|id| proposal(&get, id)).collect()
 }

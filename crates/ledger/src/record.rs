@@ -1,16 +1,27 @@
 //! Say what a cell can hold. Every record names the ids it belongs to, so that a scan can check the whole state.
+//!
+//! Numbers are ranges by room, as those of [`crate::keys`].
 
 use ruint::aliases::U256;
 use tessera_canon::{
-    Describe, Described, Hash, List, PublicKey, Text,
+    Describe, Described, Text,
     bytes::BufMut,
     choice,
     codec::{Buf, Error, FixedSize, Read, Write},
-    record,
 };
 
-pub use crate::action::{ChunkPrice, FeeShare, RiskRule};
-pub use crate::genesis::Params;
+pub use crate::{
+    accounts::record::*,
+    action::{ChunkPrice, FeeShare, LossSource, RiskRule},
+    credits::record::*,
+    extraction::record::*,
+    genesis::{NetworkPolicy, Params, SecurityTerms},
+    governance::{record::*, terms::GovernanceTerms},
+    machine::record::*,
+    market::record::*,
+    ownership::record::*,
+    runs::{policy::RunPolicy, record::*},
+};
 
 /// A network address as text, `ip:port`.
 pub type Endpoint = Text<64>;
@@ -38,398 +49,6 @@ impl Describe for Wide {
     }
 }
 
-/// Declare an enum without data and its one-byte codec.
-macro_rules! tags {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$vmeta:meta])* $tag:literal => $variant:ident),* $(,)? }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        $vis enum $name { $($(#[$vmeta])* $variant),* }
-        impl Write for $name {
-            fn write(&self, buf: &mut impl BufMut) {
-                let tag: u8 = match self { $(Self::$variant => $tag),* };
-                tag.write(buf);
-            }
-        }
-        impl FixedSize for $name {
-            const SIZE: usize = 1;
-        }
-        impl Read for $name {
-            type Cfg = ();
-            fn read_cfg(buf: &mut impl Buf, _: &()) -> Result<Self, Error> {
-                match u8::read_cfg(buf, &())? {
-                    $($tag => Ok(Self::$variant),)*
-                    other => Err(Error::InvalidEnum(other)),
-                }
-            }
-        }
-        impl Describe for $name {
-            fn describe(&self) -> Described {
-                Described::Text(match self { $(Self::$variant => stringify!($variant)),* }.into())
-            }
-        }
-    };
-}
-
-tags! {
-    /// Life of a run.
-    pub enum RunState {
-        /// Only designers may work.
-        0 => Exclusive,
-        /// Anyone may work.
-        1 => Open,
-        /// Training is finished; credits are minted and spent.
-        2 => Serving,
-        /// The designers did too little: pending shares are void, the bond went to the fund.
-        3 => Aborted,
-    }
-}
-tags! {
-    /// Whether a seat is held.
-    pub enum SeatState { 0 => Active, 1 => Lapsed }
-}
-tags! {
-    /// Where an account stands in a run.
-    pub enum MemberState {
-        /// Waits for the next draw.
-        0 => Waiting,
-        /// Holds a seat.
-        1 => Seated,
-        /// Lost its seat by silence; keeps its stage.
-        2 => Lapsed,
-        /// The draw found no free place; may join again.
-        3 => Refused,
-    }
-}
-tags! {
-    /// Where a claim to shares stands.
-    pub enum ClaimState { 0 => Pending, 1 => Active, 2 => Void }
-}
-tags! {
-    /// Where a note stands; `Note::bound_to` names the offer, the order or the transaction.
-    pub enum NoteState { 0 => Unspent, 1 => Offered, 2 => Locked, 3 => Spent }
-}
-tags! {
-    /// Where a lock stands.
-    pub enum LockState {
-        /// Session may run.
-        0 => Open,
-        /// A settlement is posted and may still be raised.
-        1 => Settling,
-        /// Settled for good.
-        2 => Final,
-        /// Ran out unused.
-        3 => Expired,
-    }
-}
-
-record! {
-    /// Money that is on no account. `issued` = sum of balances, escrows and bonds + `fund` + `burned`.
-    pub struct Globals { pub issued: u128, pub burned: u128, pub fund: u128 }
-}
-record! {
-    /// An account. Balance in nano-U.
-    pub struct Account { pub key: PublicKey, pub balance: u128, pub nonce: u64 }
-}
-record! {
-    /// A validator of the genesis set.
-    pub struct Validator { pub index: u32, pub key: PublicKey, pub endpoint: Endpoint }
-}
-record! {
-    /// What a run promised at its creation; never changes. The full run spec is known by its hash, the run id.
-    pub struct RunTerms {
-        pub run: Hash,
-        pub creator: PublicKey,
-        pub stages: u16,
-        /// Most seats in a stage.
-        pub seats: u16,
-        /// Microbatches in one step.
-        pub microbatches: u32,
-        pub steps: u32,
-        pub window_steps: u32,
-        /// Declared total work, in work units over all stages.
-        pub f_star: u64,
-        /// Least verified work of the designers.
-        pub f_min: u64,
-        /// Designers' work that ends exclusivity.
-        pub f_exclusive: u64,
-        /// Windows that end exclusivity.
-        pub exclusive_windows: u32,
-        /// Height past which exclusivity ends at the next epoch boundary.
-        pub exclusive_until: u64,
-        pub rule: RiskRule,
-        /// Loss before training, micro-nats.
-        pub loss_0: u32,
-        pub bond: u128,
-        pub price: ChunkPrice,
-        /// Credits minted over `supply_epochs` epochs of serving.
-        pub supply: u64,
-        pub supply_epochs: u32,
-        pub designers: u16,
-        pub created: u64,
-    }
-}
-impl RunTerms {
-    /// Number of windows.
-    pub fn windows(&self) -> u32 {
-        self.steps.div_ceil(self.window_steps.max(1))
-    }
-    /// Microbatches that a complete report of `window` accounts for in each stage.
-    pub fn window_microbatches(&self, window: u32) -> u64 {
-        let start = u64::from(window) * u64::from(self.window_steps);
-        let end = (start + u64::from(self.window_steps)).min(u64::from(self.steps));
-        end.saturating_sub(start) * u64::from(self.microbatches)
-    }
-}
-record! {
-    /// Progress of a run.
-    pub struct Run {
-        pub run: Hash,
-        pub state: RunState,
-        /// Bond still held, nano-U.
-        pub bond: u128,
-        /// Verified work units so far.
-        pub f_done: u64,
-        /// Of them by designers while exclusive.
-        pub f_designer: u64,
-        /// Running minimum of the loss, micro-nats.
-        pub loss_min: u32,
-        /// Risk weight of the current window, Q16.
-        pub weight: u32,
-        /// The window being reported; equals the number of closed windows.
-        pub window: u32,
-        /// Windows whose claims are active (or void): the next to mature.
-        pub matured: u32,
-        /// Epoch boundaries since training finished.
-        pub serving_epochs: u32,
-        /// Equal parts of the supply minted so far.
-        pub minted_parts: u32,
-    }
-}
-record! {
-    /// Shares and credits of a run in total, and the accumulator that pays owners.
-    pub struct Credits {
-        pub run: Hash,
-        pub active: u128,
-        pub pending: u128,
-        pub voided: u128,
-        /// Credits per active share since the beginning, Q128.
-        pub acc: Wide,
-        /// Remainder of the last division, carried.
-        pub rem: u128,
-        /// Credits waiting for the next distribution.
-        pub pool: u64,
-        /// Credits in existence.
-        pub total: u64,
-        /// Credits ever distributed to owners, and ever claimed by them.
-        pub owner_in: u64,
-        pub owner_out: u64,
-        /// Credits in unspent notes, in offers, in locks.
-        pub notes: u64,
-        pub offered: u64,
-        pub locked: u64,
-        pub series: u16,
-    }
-}
-record! {
-    /// A designer of a run.
-    pub struct Designer { pub run: Hash, pub account: PublicKey }
-}
-record! {
-    /// A stage of a run.
-    pub struct Stage {
-        pub run: Hash,
-        pub stage: u16,
-        /// Work units of one microbatch in this stage, from the run spec's analytic count.
-        pub wu: u64,
-        /// Bit i: seat i is held.
-        pub held: u64,
-        /// Seats ever used: seats 0..used have a record.
-        pub used: u16,
-    }
-}
-record! {
-    /// One trainer's place in a stage.
-    pub struct Seat {
-        pub run: Hash,
-        pub stage: u16,
-        pub seat: u16,
-        pub account: PublicKey,
-        pub endpoint: Endpoint,
-        pub state: SeatState,
-        /// Height of the draw.
-        pub since: u64,
-        /// Height of the account's last transaction about this run.
-        pub heard: u64,
-    }
-}
-record! {
-    /// An account's place in a run. `stage` is bound for life once drawn.
-    pub struct Member {
-        pub run: Hash,
-        pub account: PublicKey,
-        pub state: MemberState,
-        pub stage: Option<u16>,
-        pub seat: Option<u16>,
-        pub endpoint: Endpoint,
-        /// Height of the last `JoinRun`.
-        pub asked: u64,
-    }
-}
-record! {
-    /// A window: which stages reported, at which weight.
-    pub struct Window {
-        pub run: Hash,
-        pub window: u32,
-        /// Q16; one for all claims.
-        pub weight: u32,
-        /// Bit s: stage s reported.
-        pub reported: u128,
-        pub wu: u64,
-        /// Reported by the last stage, micro-nats.
-        pub loss: Option<u32>,
-        pub closed: bool,
-    }
-}
-record! {
-    /// What a stage's quorum said of a window.
-    pub struct StageReport {
-        pub run: Hash,
-        pub window: u32,
-        pub stage: u16,
-        /// Number of claims.
-        pub claims: u16,
-        pub state_root: Hash,
-        pub loss: Option<u32>,
-        /// Bit i: seat i signed.
-        pub signers: u64,
-        pub height: u64,
-    }
-}
-record! {
-    /// An account's work in a window of a stage, and the shares it makes.
-    pub struct Claim {
-        pub run: Hash,
-        pub window: u32,
-        pub stage: u16,
-        pub account: PublicKey,
-        pub microbatches: u32,
-        pub wu: u64,
-        pub weight: u32,
-        pub shares: u128,
-        pub state: ClaimState,
-    }
-}
-record! {
-    /// An account's shares in a run and what they earned.
-    pub struct Owner {
-        pub run: Hash,
-        pub account: PublicKey,
-        /// Active shares.
-        pub shares: u128,
-        /// Shares of claims that have not matured.
-        pub pending: u128,
-        pub acc_seen: Wide,
-        /// Fraction of a credit, Q128.
-        pub frac: u128,
-        /// Whole credits to claim (besides what the accumulator has not handed over yet).
-        pub due: u64,
-    }
-}
-record! {
-    /// A credential: the right to `cu` chunks of inference of a run.
-    pub struct Note {
-        pub id: Hash,
-        pub run: Hash,
-        pub series: u16,
-        pub cu: u64,
-        /// [`crate::keys::owner_hash`].
-        pub owner: Hash,
-        pub state: NoteState,
-        /// Offer (`Offered`), order (`Locked`), transaction or order (`Spent`); zero if `Unspent`.
-        pub bound_to: Hash,
-    }
-}
-record! {
-    /// Credits for sale at a posted price.
-    pub struct Offer {
-        pub id: Hash,
-        pub run: Hash,
-        pub series: u16,
-        pub note: Hash,
-        pub seller: PublicKey,
-        /// Credits left.
-        pub cu: u64,
-        /// Nano-U per credit.
-        pub price: u128,
-    }
-}
-record! {
-    /// What every stage host must know of a lock, in one cell that one proof covers.
-    pub struct Lock {
-        pub order: Hash,
-        pub run: Hash,
-        pub series: u16,
-        pub cu: u32,
-        pub session_key: PublicKey,
-        pub payword_root: Hash,
-        pub home: PublicKey,
-        pub attempt: u16,
-        pub locked_at: u64,
-        pub open_until: u64,
-        pub notes: u16,
-        pub state: LockState,
-    }
-}
-record! {
-    /// The money side of a lock.
-    pub struct Escrow {
-        pub order: Hash,
-        pub payer: PublicKey,
-        /// Owner hash of the change note.
-        pub refund_to: Hash,
-        /// Most nano-U per credit for the hosts.
-        pub fee_per_cu: u128,
-        /// Nano-U held.
-        pub held: u128,
-        /// Smallest note id of the order: with the beacon it fixes the home.
-        pub first_note: Hash,
-        /// Beacon of the block that locked.
-        pub beacon: Hash,
-    }
-}
-record! {
-    /// Notes of a lock, six to a cell.
-    pub struct LockedNotes { pub order: Hash, pub part: u16, pub notes: List<Hash, 6> }
-}
-record! {
-    /// A posted settlement.
-    pub struct Settlement {
-        pub order: Hash,
-        /// Chunks delivered.
-        pub chunks: u32,
-        pub payword: Hash,
-        pub poster: PublicKey,
-        pub height: u64,
-        pub shares: u16,
-    }
-}
-record! {
-    /// Who is paid by a settlement, five to a cell.
-    pub struct FeeShares { pub shares: List<FeeShare, 5> }
-}
-record! {
-    /// Length of a list.
-    pub struct ListLength { pub list: Hash, pub count: u64 }
-}
-record! {
-    /// An item of a list.
-    pub struct ListSlot { pub list: Hash, pub at: u64, pub id: Hash }
-}
-record! {
-    /// Where an item of a list stands.
-    pub struct ListPosition { pub list: Hash, pub id: Hash, pub at: u64 }
-}
-
 /// A type that has a cell of its own.
 pub trait Stored: Sized + Into<Record> {
     /// The value, if `record` is of this type.
@@ -450,17 +69,34 @@ macro_rules! records {
     };
 }
 records! {
-    1 => Globals, 2 => Params, 3 => Account, 4 => Validator,
-    10 => RunTerms, 11 => Run, 12 => Credits, 13 => Designer, 14 => Stage, 15 => Seat, 16 => Member,
-    17 => Window, 18 => StageReport, 19 => Claim, 20 => Owner,
-    30 => Note, 31 => Offer, 32 => Lock, 33 => Escrow, 34 => LockedNotes, 35 => Settlement, 36 => FeeShares,
-    50 => ListLength, 51 => ListSlot, 52 => ListPosition,
+    // Accounts and validators.
+    1 => Globals, 2 => Params, 3 => Account, 4 => Validator, 5 => NetworkPolicy,
+    6 => SecurityTerms, 7 => Bond, 8 => ValidatorKey, 9 => ValidatorSet, 200 => ValidatorTotals, 201 => Issuance,
+    202 => AuditTotal, 203 => AuditCount,
+    // Runs.
+    10 => RunTerms, 11 => Run, 12 => Designer, 13 => Stage, 14 => Seat, 15 => Member, 16 => Window,
+    17 => StageReport, 18 => RunPolicy, 19 => Evaluation, 20 => EvalMember, 21 => CommitteeParams, 22 => Lineage,
+    // Shares.
+    30 => Credits, 31 => Claim, 32 => Owner,
+    // Credits.
+    40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => FeeShares,
+    // Market.
+    60 => Offer,
+    // Trust.
+    // Governance.
+    100 => GovernanceTerms, 101 => Proposal, 102 => ProposalMotion, 103 => Tally, 104 => Ballot, 105 => VoteLock,
+    106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => Work, 110 => History,
+    // Extraction.
+    120 => VerifiedWork, 121 => Affiliation, 122 => Coverage, 123 => Concentration, 124 => ExtractionReport,
+    125 => Measurement, 126 => ExtractionParams,
+    240 => ListLength, 241 => ListSlot, 242 => ListPosition,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{action::Blend, cell::Cell};
+    use tessera_canon::{Hash, List, PublicKey};
 
     /// Records whose size varies, at their largest; the others have one size each and are packed in every test.
     #[test]
@@ -491,6 +127,11 @@ mod tests {
                 supply_epochs: 1,
                 designers: 1,
                 created: 1,
+                wu_flops: 1,
+                loss_source: LossSource::Committee,
+                open_stages: 1,
+                bootstrap_windows: 1,
+                fork_part: 1,
             }
             .into(),
             Seat {
@@ -512,6 +153,40 @@ mod tests {
                 seat: Some(1),
                 endpoint,
                 asked: 1,
+                bond: 1,
+                wu: 1,
+                away: Some(1),
+                left: 1,
+                admitted: true,
+            }
+            .into(),
+            EvalMember {
+                run: hash,
+                window: 1,
+                index: 1,
+                account: key,
+                commitment: Some(hash),
+                loss: Some(1),
+            }
+            .into(),
+            ExtractionReport {
+                run: hash,
+                epoch: 1,
+                stages: 1,
+                open: 1,
+                seats: 1,
+                held: 1,
+                identities: 1,
+                f_done: 1,
+                theta: 1,
+                foreign_work: 1,
+                mu: 1,
+                kappa: 1,
+                largest: Some(key),
+                coverage: 1,
+                measured_mu: Some(1),
+                repair: Some(1),
+                warn: true,
             }
             .into(),
             LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),

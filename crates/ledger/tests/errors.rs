@@ -20,11 +20,12 @@ fn name(error: &TxError) -> String {
     format!("{error:?}").split([' ', '{', '(']).next().unwrap_or_default().to_string()
 }
 
-/// Every variant, from the source, so that a new one without a case fails this test.
+/// Every variant before the rooms' own blocks, from the source, so that a new one without a case fails this test.
 fn every_name() -> BTreeSet<String> {
     let source = include_str!("../src/error.rs");
     let body =
         source.split("pub enum TxError {").nth(1).expect("the enum").split("\n}").next().expect("its end");
+    let body = body.split("\n    // ").next().expect("its common part");
     body.lines()
         .filter(|line| line.starts_with("    ") && line.as_bytes().get(4).is_some_and(u8::is_ascii_uppercase))
         .map(|line| line.trim().split([' ', ',', '{']).next().unwrap_or_default().to_string())

@@ -19,7 +19,7 @@ fn fresh_credits(active: u128) -> Credits {
         owner_in: 0,
         owner_out: 0,
         notes: 0,
-        offered: 0,
+        auctioned: 0,
         locked: 0,
         series: 0,
     }

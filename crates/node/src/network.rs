@@ -18,7 +18,7 @@ use std::{
 use tessera_canon::{Blob, Hash, List, PublicKey, SecretKey, Text, decode, encode};
 use tessera_chain::{Identity, IdentityError, LightClient};
 use tessera_ledger::{
-    Genesis, Params,
+    Genesis, Parameters,
     genesis::{GenesisAccount, GenesisValidator},
 };
 use tessera_validator::committee::{Committee, CommitteeError, deal};
@@ -164,7 +164,7 @@ impl NetworkFile {
             network_id: self.id,
             identity: self.identity.to_string(),
             genesis_time_ms: genesis.time_ms,
-            epoch_blocks: genesis.params.epoch_blocks,
+            epoch_blocks: genesis.params.base.epoch_blocks,
             validators: self.validators.clone(),
             balances: balances.map(|a| BalanceEntry { key: a.key, u: amount::show(a.balance) }).collect(),
             genesis: to_hex(&encode(genesis)),
@@ -205,7 +205,7 @@ pub struct NetworkPlan {
     pub validators: u16,
     /// Balances at the beginning, nano-U.
     pub fund: Vec<(PublicKey, u128)>,
-    pub params: Params,
+    pub params: Parameters,
     /// Where all validators listen.
     pub host: IpAddr,
     /// First port: validator i has consensus (TCP) and questions (UDP) on this port + i.
@@ -344,7 +344,7 @@ mod tests {
             name: "mosaic".into(),
             validators: 4,
             fund: vec![(SecretKey::from_seed([5; 32]).public(), 12_500_000_000)],
-            params: Params::demo(),
+            params: Parameters::demo(),
             host: IpAddr::from([127, 0, 0, 1]),
             first_port: 4100,
             time_ms: 1_700_000_000_000,

@@ -7,7 +7,7 @@ use std::{
 };
 use tessera_canon::{Hash, SecretKey};
 use tessera_client::explain::explain;
-use tessera_ledger::{Action, Params, action::Transfer, keys, query};
+use tessera_ledger::{Action, Parameters, action::Transfer, keys, query};
 use tessera_net::Transport as _;
 use tessera_node::{
     daemon::{Daemon, DaemonOptions, Ledger, StartError, Visitor},
@@ -24,7 +24,7 @@ fn new_network(home: &Path, rich: &SecretKey, validators: u16) -> NewNetwork {
         name: "loopback".into(),
         validators,
         fund: vec![(rich.public(), 1_000_000_000_000)],
-        params: Params::demo(),
+        params: Parameters::demo(),
         host: IpAddr::from([127, 0, 0, 1]),
         first_port: 0,
         time_ms,

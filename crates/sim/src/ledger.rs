@@ -2,8 +2,8 @@
 
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Text, digest};
 use tessera_ledger::{
-    Action, BlockContext, Genesis, MemState, Params, SignedTx, Tx, TxError,
-    action::{ChunkPrice, CreateRun, JoinRun, LossProportional, RiskRule},
+    Action, BlockContext, Genesis, MemState, Parameters, SignedTx, Tx, TxError,
+    action::{ChunkPrice, CreateRun, JoinRun, LossProportional, LossSource, RiskRule},
     genesis::GenesisAccount,
     invariants, query,
     record::{MemberState, SeatState},
@@ -38,7 +38,7 @@ impl SimLedger {
                 accounts.iter().map(|key| GenesisAccount { key: *key, balance: FUNDS }).collect(),
             )
             .expect("a simulation has at most 4096 accounts"),
-            params: Params::demo(),
+            params: Parameters::demo(),
             consensus: Blob::default(),
         };
         Self {
@@ -70,12 +70,18 @@ impl SimLedger {
             exclusive_windows: 1,
             exclusive_blocks: 1_000_000,
             designers: List::new(designers.to_vec()).expect("at most 64 designers"),
-            bond: Params::demo().run_bond,
+            bond: Parameters::demo().base.run_bond,
             rule: RiskRule::LossProportional(LossProportional {}),
             loss_0: (f64::from(spec.model.vocab).ln() * 1e6) as u32,
             price: ChunkPrice { prompt_tokens: 512, generated_tokens: 64 },
             supply: 1000,
             supply_epochs: 4,
+            policy: None,
+            wu_flops: spec.wu_flops,
+            loss_source: LossSource::LastStage,
+            open_stages: 0,
+            bootstrap_windows: 0,
+            fork_part: 3000,
         }
         .into()
     }

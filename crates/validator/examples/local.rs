@@ -11,7 +11,7 @@ use std::{
 };
 use tessera_canon::{Blob, List, SecretKey};
 use tessera_chain::LightClient;
-use tessera_ledger::{Genesis, Params, SignedTx, Tx, action, genesis::GenesisAccount, keys, query};
+use tessera_ledger::{Genesis, Parameters, SignedTx, Tx, action, genesis::GenesisAccount, keys, query};
 use tessera_validator::{
     Timing, Validator, ValidatorConfig, ValidatorHandle,
     committee::{SecretShare, deal},
@@ -41,7 +41,7 @@ fn network(members: u8) -> Network {
         time_ms: 1_700_000_000_000,
         validators: List::default(),
         accounts: List::new(vec![GenesisAccount { key: user.public(), balance: 1 << 60 }]).expect("one"),
-        params: Params::demo(),
+        params: Parameters::demo(),
         consensus: Blob::new(committee.to_bytes()).expect("fits"),
     };
     let addresses = (0..members).map(|i| SocketAddr::from(([127, 0, 0, 1], port + u16::from(i)))).collect();

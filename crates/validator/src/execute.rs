@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use tessera_canon::{Hash, List, SecretKey};
-    use tessera_ledger::{Genesis, MemState, Params, Tx, action, genesis::GenesisAccount};
+    use tessera_ledger::{Genesis, MemState, Parameters, Tx, action, genesis::GenesisAccount};
 
     impl Cells for MemState {
         type Error = std::convert::Infallible;
@@ -112,7 +112,7 @@ mod tests {
             time_ms: 0,
             validators: List::default(),
             accounts: List::new(accounts).unwrap(),
-            params: Params::demo(),
+            params: Parameters::demo(),
             consensus: Default::default(),
         }
     }

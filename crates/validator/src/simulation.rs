@@ -49,7 +49,9 @@ use std::{
 };
 use tessera_canon::{Blob, Hash, List, PublicKey, SecretKey};
 use tessera_chain::{Block, Scheme, consensus_key};
-use tessera_ledger::{Genesis, MemState, Params, SignedTx, Tx, action, genesis::GenesisAccount, invariants};
+use tessera_ledger::{
+    Genesis, MemState, Parameters, SignedTx, Tx, action, genesis::GenesisAccount, invariants,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Virtual time after which a run counts as stuck.
@@ -208,7 +210,7 @@ impl Committee {
             time_ms: 1,
             validators: List::default(),
             accounts: List::new(accounts).map_err(|error| error.to_string())?,
-            params: Params::demo(),
+            params: Parameters::demo(),
             consensus: Blob::new(committee.to_bytes()).map_err(|error| error.to_string())?,
         };
         let network = genesis.network_id();

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::Path};
 use tessera_canon::{Blob, Hash, List, PublicKey, SecretKey, decode, encode};
 use tessera_chain::{LightClient, StateProof, VerifyError};
-use tessera_ledger::{Genesis, Params, SignedTx, Tx, action, genesis::GenesisAccount, keys, query};
+use tessera_ledger::{Genesis, Parameters, SignedTx, Tx, action, genesis::GenesisAccount, keys, query};
 use tessera_validator::{
     StartError, SubmitError, Timing, Validator, ValidatorConfig,
     committee::{Committee, SecretShare, deal},
@@ -26,7 +26,7 @@ fn configs(folder: &Path, user: &PublicKey) -> Vec<ValidatorConfig> {
         time_ms: 1,
         validators: List::default(),
         accounts: List::new(vec![GenesisAccount { key: *user, balance: BALANCE }]).unwrap(),
-        params: Params::demo(),
+        params: Parameters::demo(),
         consensus: Blob::new(committee.to_bytes()).unwrap(),
     };
     let addresses: Vec<(PublicKey, SocketAddr)> =

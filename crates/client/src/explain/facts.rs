@@ -106,6 +106,23 @@ impl Facts {
         })
         .collect()
     }
+    /// Proposals that `proposer` offered, with their deposits; a proposal has the id of its transaction.
+    pub(super) fn deposits_of(&self, proposer: &PublicKey) -> super::rules::Amounts {
+        let txs = self.items.iter().filter_map(Fact::tx).filter(|tx| tx.body.sender == *proposer);
+        txs.filter_map(|tx| match &tx.body.action {
+            Action::Propose(propose) => Some((tx.id(), propose.deposit)),
+            _ => None,
+        })
+        .collect()
+    }
+    /// Run and slot of each measurement that `poster` posted.
+    pub(super) fn measured_by(&self, poster: &PublicKey) -> BTreeSet<(Hash, u8)> {
+        let posted = self.events().filter_map(|(_, event)| match event {
+            Event::MeasurementPosted(made) if made.poster == *poster => Some((made.run, made.slot)),
+            _ => None,
+        });
+        posted.collect()
+    }
     /// Runs that `creator` created.
     pub(super) fn runs_of(&self, creator: &PublicKey) -> BTreeSet<Hash> {
         let created = self.events().filter_map(|(_, event)| match event {

@@ -17,10 +17,11 @@ mod show;
 pub use facts::{Fact, Facts, Item};
 
 use crate::{Client, LedgerError, Source, View};
+use std::collections::BTreeMap;
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
     Genesis, keys, query,
-    record::{Escrow, Lock, LockState, NoteState},
+    record::{Escrow, Lock, LockState, Measurement, NoteState},
 };
 
 /// What is explained.
@@ -155,15 +156,17 @@ async fn account<S: Source>(
         .await?;
     let (indexed_from, places) = client.history(Hash(key.0), height).await?;
     let mut facts = Facts::fetch(client, &places).await?;
-    // What a lock took and gave back is told by events that name the order, not the payer.
-    let orders = facts.orders_of(&key);
-    for order in orders.keys() {
-        let (_, places) = client.history(*order, height).await?;
+    // What a lock or a vote took and gave back is told by events that name the order or the proposal, not the
+    // account.
+    let (orders, deposits) = (facts.orders_of(&key), facts.deposits_of(&key));
+    for id in orders.keys().chain(deposits.keys()) {
+        let (_, places) = client.history(*id, height).await?;
         facts.add(Facts::fetch(client, &places).await?);
     }
-    let bonds = bonds(client, &facts, &key).await?;
+    let (bonds, measurements) = bonds(client, &facts, &key).await?;
     let opening = query::account(rules::cells_of(genesis), &key).map_or(0, |account| account.balance);
-    let changes = rules::balance(&facts, &key, opening, &orders, &bonds);
+    let changes =
+        rules::balance(&facts, &key, &rules::Known { opening, orders, deposits, bonds, measurements });
     let fees = facts.fees_of(&key);
     let mut parts = vec![Part::new("balance".into(), Unit::NanoU, changes, balance)];
     for owner in holdings {
@@ -179,16 +182,24 @@ async fn account<S: Source>(
     Ok(Explanation { subject: Subject::Account(key), height, time_ms, indexed_from, parts, remarks })
 }
 
-/// Bonds of the runs that `key` created: what a run promised never changes.
+/// Bonds of the runs that `key` created, which never change, and of its measurements, by run and slot: one
+/// that ended since tells its bond when it does.
 async fn bonds<S: Source>(
     client: &Client<S>,
     facts: &Facts,
     key: &PublicKey,
-) -> Result<rules::Amounts, LedgerError> {
-    let runs = facts.runs_of(key);
+) -> Result<(rules::Amounts, BTreeMap<(Hash, u8), u128>), LedgerError> {
+    let (runs, measured) = (facts.runs_of(key), facts.measured_by(key));
     let read = |view: &View| {
         let terms: Vec<_> = runs.iter().map(|run| (*run, query::run_terms(view.source(), run))).collect();
-        terms.into_iter().filter_map(|(run, terms)| Some((run, terms?.bond))).collect()
+        let slots: Vec<_> = measured
+            .iter()
+            .map(|(run, slot)| ((*run, *slot), view.read::<Measurement>(&keys::measurement(run, *slot))))
+            .collect();
+        (
+            terms.into_iter().filter_map(|(run, terms)| Some((run, terms?.bond))).collect(),
+            slots.into_iter().filter_map(|(slot, found)| Some((slot, found?.bond))).collect(),
+        )
     };
     client.read(read).await
 }

@@ -47,15 +47,54 @@ pub(super) fn cells_of(genesis: &Genesis) -> impl Fn(&Key) -> Option<Cell> {
     move |key| cells.get(key).copied()
 }
 
-/// The balance of `key` in nano-U, which was `opening` at the beginning. `orders`: what each order that `key`
-/// offered to lock holds; `bonds`: of the runs that `key` created.
-pub(super) fn balance(
-    facts: &Facts,
-    key: &PublicKey,
-    opening: u128,
-    orders: &Amounts,
-    bonds: &Amounts,
-) -> Vec<Change> {
+/// What the rules of a balance need besides events.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The balance at the beginning of the network, nano-U.
+    pub(super) opening: u128,
+    /// What each order that the account offered to lock holds.
+    pub(super) orders: Amounts,
+    /// Deposits of the proposals that the account offered.
+    pub(super) deposits: Amounts,
+    /// Bonds of the runs that the account created.
+    pub(super) bonds: Amounts,
+    /// Bonds of measurements that still count, by run and slot.
+    pub(super) measurements: BTreeMap<(Hash, u8), u128>,
+}
+
+/// The bond of each measurement that `key` posted, in order: what came back when it ended, or what it holds now.
+fn measurement_bonds(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<u128> {
+    let (mut bonds, mut open) = (Vec::new(), BTreeMap::new());
+    for (_, event) in facts.events() {
+        match event {
+            Event::MeasurementPosted(e) if e.poster == *key => {
+                open.insert((e.run, e.slot), bonds.len());
+                bonds.push(known.measurements.get(&(e.run, e.slot)).copied().unwrap_or(0));
+            }
+            Event::MeasurementEnded(e) if e.poster == *key => {
+                if let Some(bond) = open.remove(&(e.run, e.slot)).and_then(|at| bonds.get_mut(at)) {
+                    *bond = e.bond;
+                }
+            }
+            _ => {}
+        }
+    }
+    bonds
+}
+
+/// What a bond that is now `after` took from a balance, or gave back. A part of it that is lost goes elsewhere.
+fn bond_change(before: u128, after: u128, of: &str) -> Option<Effect> {
+    match after.checked_sub(before) {
+        Some(0) => None,
+        Some(more) => minus(more, format!("bonded in {of}")),
+        None if after == 0 => plus(before, format!("bond in {of} came back")),
+        None => None,
+    }
+}
+
+/// The balance of `key` in nano-U.
+pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Change> {
+    let (orders, bonds, opening) = (&known.orders, &known.bonds, known.opening);
     let mut all = Vec::new();
     if opening > 0 {
         all.push(Change {
@@ -65,7 +104,44 @@ pub(super) fn balance(
             amount: opening,
         });
     }
+    let mut posted = measurement_bonds(facts, key, known).into_iter();
+    let (mut in_run, mut as_validator) = (Amounts::new(), 0u128);
     all.extend(changes(facts, |event| match event {
+        Event::MemberBond(e) if e.account == *key => {
+            let before = in_run.insert(e.run, e.held).unwrap_or(0);
+            vec![bond_change(before, e.held, &format!("run {}", e.run))]
+        }
+        Event::BondChanged(e) if e.account == *key => {
+            let before = std::mem::replace(&mut as_validator, e.amount);
+            vec![bond_change(before, e.amount, "the validator set")]
+        }
+        Event::BondReleased(e) if e.account == *key => {
+            as_validator = 0;
+            vec![plus(e.amount, "bond in the validator set came back")]
+        }
+        Event::ValidatorSlashed(e) => {
+            if e.account == *key {
+                as_validator = 0;
+            }
+            vec![(e.reporter == *key).then(|| plus(e.reward, format!("reported {}", e.account))).flatten()]
+        }
+        Event::MeasurementPosted(e) if e.poster == *key => {
+            vec![
+                posted.next().and_then(|bond| minus(bond, format!("bond of a measurement of run {}", e.run))),
+            ]
+        }
+        Event::MeasurementEnded(e) if e.poster == *key && !e.struck => {
+            vec![plus(e.bond, format!("bond of a measurement of run {} came back", e.run))]
+        }
+        Event::Proposed(e) => vec![
+            known
+                .deposits
+                .get(&e.proposal)
+                .and_then(|deposit| minus(*deposit, format!("deposit of proposal {}", e.proposal))),
+        ],
+        Event::VotingEnded(e) => vec![known.deposits.get(&e.proposal).and_then(|deposit| {
+            plus(deposit.saturating_sub(e.burned), format!("deposit of proposal {} came back", e.proposal))
+        })],
         Event::FeePaid(e) if e.payer == *key => vec![minus(e.amount, "fee of a transaction")],
         Event::Transferred(e) => vec![
             (e.from == *key).then(|| minus(e.amount, format!("sent to {}", e.to))).flatten(),
@@ -160,7 +236,15 @@ pub(super) fn pool(facts: &Facts, run: &Hash) -> Vec<Change> {
 
 /// Active shares of a run.
 pub(super) fn active(facts: &Facts, run: &Hash) -> Vec<Change> {
+    let mut class = 0;
     changes(facts, |event| match event {
+        Event::RunForked(e) if e.child == *run => {
+            class = e.shares;
+            vec![plus(e.shares, format!("held by the owners of run {}", e.parent))]
+        }
+        Event::RunAborted(e) if e.run == *run && class > 0 => {
+            vec![minus(std::mem::take(&mut class), "void with the run")]
+        }
         Event::Activated(e) if e.run == *run => {
             let what = format!("window {} of stage {} matured for {}", e.window, e.stage, e.account);
             vec![plus(e.shares, what)]

@@ -92,7 +92,7 @@ pub(super) fn supply(view: &View, args: &Args) -> Found {
     Ok(Some(object!({
         "run": run, "total": exact(c.total), "declared": exact(terms.supply), "parts": terms.supply_epochs,
         "minted_parts": state.minted_parts, "pool": exact(c.pool), "notes": exact(c.notes),
-        "offered": exact(c.offered), "locked": exact(c.locked),
+        "auctioned": exact(c.auctioned), "locked": exact(c.locked),
         "due_to_owners": exact(c.owner_in.saturating_sub(c.owner_out)), "series": c.series,
     })))
 }
@@ -206,6 +206,83 @@ pub(super) fn home(view: &View, args: &Args) -> Found {
             "beacon": escrow.beacon, "first_note": escrow.first_note,
         })
     }))
+}
+
+pub(super) fn policy(view: &View, args: &Args) -> Found {
+    one(query::run_policy(view.source(), &args.hash("run")?))
+}
+
+pub(super) fn extraction(view: &View, args: &Args) -> Found {
+    let run = args.hash("run")?;
+    let report = query::extraction(view.source(), &run);
+    let measurements = query::measurements(view.source(), &run);
+    let Some(_) = query::run_terms(view.source(), &run) else { return Ok(None) };
+    Ok(Some(object!({
+        "run": run, "report": report.as_ref().map(json),
+        "measurements": measurements.iter().map(json).collect::<Vec<_>>(),
+    })))
+}
+
+pub(super) fn evaluation(view: &View, args: &Args) -> Found {
+    let run = args.hash("run")?;
+    let committee = query::committee(view.source(), &run);
+    Ok(query::evaluation(view.source(), &run).map(|evaluation| {
+        object!({
+            "evaluation": json(&evaluation), "committee": committee.iter().map(json).collect::<Vec<_>>(),
+        })
+    }))
+}
+
+pub(super) fn children(view: &View, args: &Args) -> Found {
+    let run = args.hash("run")?;
+    let (terms, lineage) = (query::run_terms(view.source(), &run), query::lineage(view.source(), &run));
+    let children = page(view, args, &keys::list_of_children(&run), |child| Some(object!(child)))?;
+    Ok(terms.and(children).map(|mut children| {
+        children["lineage"] = object!(lineage.as_ref().map(json));
+        children
+    }))
+}
+
+pub(super) fn proposals(view: &View, args: &Args) -> Found {
+    let list = keys::list_of_proposals(&args.hash("run")?);
+    page(view, args, &list, |id| query::proposal(view.source(), id).as_ref().map(json))
+}
+
+pub(super) fn proposal(view: &View, args: &Args) -> Found {
+    let id = args.hash("proposal")?;
+    let (proposal, motion, tally) = (
+        query::proposal(view.source(), &id),
+        query::motion(view.source(), &id),
+        query::tally(view.source(), &id),
+    );
+    Ok(proposal.map(|proposal| {
+        object!({
+            "proposal": json(&proposal), "motion": motion.as_ref().map(json), "tally": tally.as_ref().map(json),
+        })
+    }))
+}
+
+pub(super) fn power(view: &View, args: &Args) -> Found {
+    let (id, account) = (args.hash("proposal")?, args.key("account")?);
+    let Some(proposal) = query::proposal(view.source(), &id) else { return Ok(None) };
+    let (votes, work) = query::power(view.source(), &proposal, &account);
+    let ballot = query::ballot(view.source(), &id, &account);
+    Ok(Some(object!({
+        "proposal": id, "account": account, "posted": exact(proposal.posted), "votes": exact(votes),
+        "work": work.to_string(), "ballot": ballot.as_ref().map(json),
+    })))
+}
+
+pub(super) fn validators(view: &View, _: &Args) -> Found {
+    let (set, issuance) = (query::validator_set(view.source()), query::issuance(view.source()));
+    let bonds = view.read::<ListLength>(&keys::list_length(&keys::list_of_bonds())).map_or(0, |l| l.count);
+    Ok(Some(object!({
+        "set": set.as_ref().map(json), "issuance": issuance.as_ref().map(json), "bonds": exact(bonds),
+    })))
+}
+
+pub(super) fn bond(view: &View, args: &Args) -> Found {
+    one(query::bond(view.source(), &args.key("account")?))
 }
 
 /// The record at a key, whatever it is.

@@ -10,7 +10,7 @@ use serde_json::{Value, json as object};
 use std::sync::Arc;
 use tessera_canon::{Hash, List, decode, encode, hex, unhex};
 use tessera_chain::{CertifiedHeader, Header};
-use tessera_ledger::{Genesis, MAX_TX_BYTES, SignedTx};
+use tessera_ledger::{Genesis, MAX_TX_BYTES, SignedTx, query};
 use tessera_wire::rpc::Places;
 
 /// A client with what some answers need besides. Cheap to clone.
@@ -159,8 +159,17 @@ impl<S: Source> Service<S> {
             let (expected, got) = (format!("network {network}"), tx.body.network.to_string());
             return Err(Problem::new(422, "other_network", expected, &got, "sign it for this network"));
         }
-        if !tx.verify() {
-            let expected = format!("a signature of {}", tx.body.sender);
+        // An account whose key was rotated signs with another one.
+        let sender = tx.body.sender;
+        let signer = self
+            .client
+            .read(|view| {
+                query::account(view.source(), &sender)
+                    .map_or(sender, |account| account.signer_at(view.height + 1))
+            })
+            .await?;
+        if !tx.verify_by(&signer) {
+            let expected = format!("a signature of {signer}");
             return Err(Problem::new(422, "signature", expected, "another", "sign it with the sender's key"));
         }
         let id: Hash = tx.id();

@@ -14,6 +14,7 @@ const PROOF: Param =
 const FROM: Param = param("from", Kind::Number, "First item of the page, from 0");
 const LIMIT: Param = param("limit", Kind::Number, "Most items of the page, at most 100");
 const SUBJECT: Param = param("subject", Kind::Hash, "A run, key, note, order, offer or transaction");
+const PROPOSAL: Param = param("proposal", Kind::Hash, "Proposal id");
 const HEIGHT: Param = param("height", Kind::Number, "Height of a block");
 
 /// One entry: path, what it answers, parameters, example, source of the answer.
@@ -62,6 +63,26 @@ routes! {
         concat!("/runs/", id!(), "/windows/0/stages/1"), Answer::Read(reads::claims);
     "/runs/{run}/offers", "Credits of a run for sale at a posted price", [RUN, FROM, LIMIT, PROOF],
         concat!("/runs/", id!(), "/offers?limit=10"), Answer::Read(reads::offers);
+    "/runs/{run}/policy", "The policy of a run in force, which its owners can change", [RUN, PROOF],
+        concat!("/runs/", id!(), "/policy"), Answer::Read(reads::policy);
+    "/runs/{run}/extraction", "The last extraction report of a run, and the measurements it knows", [RUN, PROOF],
+        concat!("/runs/", id!(), "/extraction"), Answer::Read(reads::extraction);
+    "/runs/{run}/evaluation", "The last evaluation of a run by a drawn committee", [RUN, PROOF],
+        concat!("/runs/", id!(), "/evaluation"), Answer::Read(reads::evaluation);
+    "/runs/{run}/children", "Runs forked from a run, and where it comes from itself", [RUN, FROM, LIMIT, PROOF],
+        concat!("/runs/", id!(), "/children"), Answer::Read(reads::children);
+    "/runs/{run}/proposals", "Proposals of a run; of the network where the id is all zeros",
+        [RUN, FROM, LIMIT, PROOF],
+        concat!("/runs/", id!(), "/proposals"), Answer::Read(reads::proposals);
+    "/proposals/{proposal}", "A proposal, what it does, and its votes", [PROPOSAL, PROOF],
+        concat!("/proposals/", id!()), Answer::Read(reads::proposal);
+    "/proposals/{proposal}/power/{account}", "Votes and work with which an account can vote, and its vote",
+        [PROPOSAL, ACCOUNT, PROOF],
+        concat!("/proposals/", id!(), "/power/", id!()), Answer::Read(reads::power);
+    "/validators", "The validator set of this epoch, and the schedule of issuance", [PROOF],
+        "/validators", Answer::Read(reads::validators);
+    "/accounts/{account}/bond", "An account's bond as a validator", [ACCOUNT, PROOF],
+        concat!("/accounts/", id!(), "/bond"), Answer::Read(reads::bond);
     "/accounts/{account}", "An account's balance and number of transactions", [ACCOUNT, PROOF],
         concat!("/accounts/", id!(), "?proof=1"), Answer::Read(reads::account);
     "/accounts/{account}/portfolio", "Runs in which an account has shares", [ACCOUNT, FROM, LIMIT, PROOF],

@@ -7,7 +7,7 @@ use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Signature, T
 use tessera_ledger::{
     action::*,
     block::{BlockContext, Outcome, Receipt},
-    genesis::{Genesis, GenesisAccount, GenesisValidator, Params},
+    genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters, Params},
     invariants, keys,
     memory::MemState,
     query,
@@ -50,7 +50,7 @@ pub struct World {
 
 impl World {
     /// `accounts` rich accounts.
-    pub fn new(accounts: u32, params: Params) -> Self {
+    pub fn new(accounts: u32, params: impl Into<Parameters>) -> Self {
         let genesis = Genesis {
             name: Text::new("test").expect("short"),
             time_ms: 0,
@@ -59,7 +59,7 @@ impl World {
                 endpoint: Text::new("127.0.0.1:1").expect("short"),
             }]),
             accounts: list((0..accounts).map(|i| GenesisAccount { key: public(i), balance: RICH }).collect()),
-            params,
+            params: params.into(),
             consensus: Blob::default(),
         };
         let state = MemState::new(&genesis);
@@ -255,6 +255,12 @@ pub fn create_run(run: Hash, stages: u16, designers: u32) -> CreateRun {
         price: ChunkPrice { prompt_tokens: 512, generated_tokens: 64 },
         supply: 10_000,
         supply_epochs: 2,
+        policy: None,
+        wu_flops: 1_000_000,
+        loss_source: LossSource::LastStage,
+        open_stages: 0,
+        bootstrap_windows: 0,
+        fork_part: 3000,
     }
 }
 pub fn join(run: Hash, index: u32) -> JoinRun {

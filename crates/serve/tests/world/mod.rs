@@ -11,8 +11,8 @@ use std::{
 };
 use tessera_canon::{Hash, List, PublicKey, SecretKey, Text, decode, encode};
 use tessera_ledger::{
-    Action, BlockContext, Cell, Genesis, MemState, Outcome, Params, Record, SignedTx, Tx,
-    action::{LockNotes, LockOrder, LossProportional},
+    Action, BlockContext, Cell, Genesis, MemState, Outcome, Parameters, Record, SignedTx, Tx,
+    action::{LockNotes, LockOrder, LossProportional, LossSource},
     genesis::GenesisAccount,
     keys,
     payword::Chain,
@@ -95,7 +95,7 @@ impl World {
             time_ms: 0,
             validators: List::default(),
             accounts: List::new(accounts).unwrap(),
-            params: Params::demo(),
+            params: Parameters::demo(),
             consensus: Default::default(),
         };
         let mut world = Self {
@@ -144,6 +144,11 @@ impl World {
                 supply_epochs: 1,
                 designers: 0,
                 created: 0,
+                wu_flops: 1,
+                loss_source: LossSource::LastStage,
+                open_stages: 0,
+                bootstrap_windows: 0,
+                fork_part: 0,
             },
         );
         self.put(
@@ -160,6 +165,11 @@ impl World {
                 matured: 1,
                 serving_epochs: 0,
                 minted_parts: 1,
+                f_star: 1,
+                windows: 1,
+                opened: 0,
+                serving: true,
+                paused_until: 0,
             },
         );
         self.put(
@@ -176,7 +186,7 @@ impl World {
                 owner_in: 0,
                 owner_out: 0,
                 notes: 0,
-                offered: 0,
+                auctioned: 0,
                 locked: 0,
                 series: 0,
             },
@@ -187,7 +197,7 @@ impl World {
             let held = (1 << accounts.len()) - 1;
             self.put(
                 keys::stage(&run, stage),
-                Stage { run, stage, wu: 1, held, used: accounts.len() as u16 },
+                Stage { run, stage, wu: 1, held, used: accounts.len() as u16, identities: 0 },
             );
             for (seat, account) in (0u16..).zip(accounts) {
                 let endpoint = Text::default();
@@ -206,6 +216,11 @@ impl World {
                         seat: Some(seat),
                         endpoint,
                         asked: 0,
+                        bond: 0,
+                        wu: 0,
+                        away: None,
+                        left: 0,
+                        admitted: true,
                     },
                 );
             }
@@ -225,7 +240,16 @@ impl World {
         let state = NoteState::Unspent;
         self.put(
             keys::note(&id),
-            tessera_ledger::record::Note { id, run, series: 0, cu, owner, state, bound_to: Hash::ZERO },
+            tessera_ledger::record::Note {
+                id,
+                run,
+                series: 0,
+                cu,
+                flags: 0,
+                owner,
+                state,
+                bound_to: Hash::ZERO,
+            },
         );
         let mut credits = query::credits(|k| self.state.get(k), &run).unwrap();
         credits.notes += cu;

@@ -1,0 +1,131 @@
+//! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws and evaluations.
+//!
+//! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
+//! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
+//! 10 hosts, 11 extraction report, 12 public lottery. Shares activate
+//! before credits are distributed, and both happen only here, so that no transaction's timing can matter.
+
+use crate::{
+    accounts::{issuance, validator},
+    accumulator,
+    event::{CreditsDistributed, SupplyChanged},
+    extraction::report,
+    governance::proposal,
+    keys,
+    record::{Credits, Run, RunState, RunTerms},
+    run,
+    runs::{draw, evaluation},
+    session,
+    store::{Stop, View},
+    window,
+};
+use tessera_canon::Hash;
+
+pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
+    view.want([
+        keys::params(),
+        keys::list_length(&keys::list_of_joins()),
+        keys::validator_key(&view.context.proposer),
+    ])?;
+    validator::count_block(view)?;
+    let epoch_blocks = view.params()?.epoch_blocks.max(1);
+    let height = view.context.height;
+    if height > 0 && height.is_multiple_of(epoch_blocks) {
+        boundary(view, height / epoch_blocks)?;
+    }
+    draw::draw(view)?;
+    evaluation::step(view)
+}
+
+/// Open `epoch`.
+fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
+    let runs = view.list_items(&keys::list_of_runs())?;
+    view.want(runs.iter().flat_map(|run| [keys::run(run), keys::run_terms(run), keys::credits(run)]))?;
+    // 1 validator set.
+    validator::boundary(view, epoch)?;
+    // 2 locks, settlements, series.
+    session::boundary(view, epoch)?;
+    // 3 auctions.
+    for run in &runs {
+        // 4 claims mature.
+        progress(view, run, epoch)?;
+    }
+    for run in &runs {
+        // 5 supply.
+        supply(view, run)?;
+        // 6 public lane.
+        // 7 the pool is distributed.
+        distribute(view, run)?;
+    }
+    // 8 issuance.
+    issuance::boundary(view, epoch)?;
+    // 9 proposals.
+    proposal::boundary(view)?;
+    // 10 hosts.
+    // 11 extraction report.
+    for run in &runs {
+        report::boundary(view, run, epoch)?;
+    }
+    // 12 public lottery.
+    Ok(())
+}
+
+fn progress(view: &mut View<'_>, id: &Hash, epoch: u64) -> Result<(), Stop> {
+    let (terms, mut run) = run::load(view, id)?;
+    if run.state == RunState::Exclusive && view.context.height > terms.exclusive_until {
+        run::end_exclusive(view, &terms, &mut run)?;
+    }
+    if run.state == RunState::Paused && epoch >= run.paused_until {
+        run::enter(view, &mut run, RunState::Open);
+    }
+    if matches!(run.state, RunState::Serving | RunState::Retired) {
+        run.serving_epochs = run.serving_epochs.saturating_add(1);
+    }
+    window::mature(view, &terms, &mut run)?;
+    view.put(keys::run(id), run);
+    Ok(())
+}
+
+fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+    let (terms, mut run) = run::load(view, id)?;
+    if run.serving && run.state != RunState::Retired {
+        let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
+        mint(view, &terms, &mut run, &mut credits);
+        view.put(keys::credits(id), credits);
+        view.put(keys::run(id), run);
+    }
+    Ok(())
+}
+
+fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
+    let (_, run) = run::load(view, id)?;
+    if run.serving {
+        let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
+        let cu = accumulator::distribute(&mut credits);
+        if cu > 0 {
+            view.emit(CreditsDistributed { run: *id, cu, shares: credits.active });
+        }
+        view.put(keys::credits(id), credits);
+    }
+    Ok(())
+}
+
+/// Credits of the first `parts` of `of` equal parts.
+fn minted(supply: u64, parts: u32, of: u32) -> u64 {
+    (u128::from(supply) * u128::from(parts) / u128::from(of.max(1))) as u64
+}
+
+/// Mint the next part of the supply into the pool.
+fn mint(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, credits: &mut Credits) {
+    if run.minted_parts >= terms.supply_epochs {
+        return;
+    }
+    let before = minted(terms.supply, run.minted_parts, terms.supply_epochs);
+    run.minted_parts += 1;
+    let new = minted(terms.supply, run.minted_parts, terms.supply_epochs) - before;
+    credits.pool += new;
+    credits.total += new;
+    if new > 0 {
+        view.emit(SupplyChanged { run: run.run, minted: new, total: credits.total });
+    }
+}

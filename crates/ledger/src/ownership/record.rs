@@ -1,0 +1,67 @@
+//! Say what the cells of shares and what they earn hold.
+
+use crate::record::Wide;
+use tessera_canon::{Hash, PublicKey, record, tags};
+
+tags! {
+    /// Where a claim to shares stands.
+    pub enum ClaimState { 0 => Pending, 1 => Active, 2 => Void }
+}
+
+record! {
+    /// Shares and credits of a run in total, and the accumulator that pays owners.
+    pub struct Credits {
+        pub run: Hash,
+        pub active: u128,
+        pub pending: u128,
+        pub voided: u128,
+        /// Credits per active share since the beginning, Q128.
+        pub acc: Wide,
+        /// Remainder of the last division, carried.
+        pub rem: u128,
+        /// Credits waiting for the next distribution.
+        pub pool: u64,
+        /// Credits in existence.
+        pub total: u64,
+        /// Credits ever distributed to owners, and ever claimed by them.
+        pub owner_in: u64,
+        pub owner_out: u64,
+        /// Credits in unspent notes, in the market's hands, in locks.
+        pub notes: u64,
+        pub auctioned: u64,
+        pub locked: u64,
+        pub series: u16,
+    }
+}
+
+record! {
+    /// An account's work in a window of a stage, and the shares it makes.
+    pub struct Claim {
+        pub run: Hash,
+        pub window: u32,
+        pub stage: u16,
+        pub account: PublicKey,
+        pub microbatches: u32,
+        pub wu: u64,
+        pub weight: u32,
+        pub shares: u128,
+        pub state: ClaimState,
+    }
+}
+
+record! {
+    /// An account's shares in a run and what they earned.
+    pub struct Owner {
+        pub run: Hash,
+        pub account: PublicKey,
+        /// Active shares.
+        pub shares: u128,
+        /// Shares of claims that have not matured.
+        pub pending: u128,
+        pub acc_seen: Wide,
+        /// Fraction of a credit, Q128.
+        pub frac: u128,
+        /// Whole credits to claim (besides what the accumulator has not handed over yet).
+        pub due: u64,
+    }
+}
