@@ -11,7 +11,7 @@ use tessera_client::{
     testing::{Lie, TestChain, TestSource},
 };
 use tessera_ledger::{
-    Event, Genesis, SignedTx,
+    Event, Genesis, Parameters, SignedTx,
     action::*,
     genesis::{GenesisAccount, GenesisValidator},
     keys,
@@ -30,7 +30,10 @@ struct Town {
 
 impl Town {
     fn new(accounts: u32) -> Self {
-        let pristine = World::new(accounts, params());
+        Self::with(accounts, params().into())
+    }
+    fn with(accounts: u32, parameters: Parameters) -> Self {
+        let pristine = World::new(accounts, parameters.clone());
         let genesis = Genesis {
             name: "test".parse().unwrap(),
             time_ms: 0,
@@ -39,7 +42,7 @@ impl Town {
                 endpoint: "127.0.0.1:1".parse().unwrap(),
             }]),
             accounts: list((0..accounts).map(|i| GenesisAccount { key: public(i), balance: RICH }).collect()),
-            params: params().into(),
+            params: parameters,
             consensus: Blob::default(),
         };
         assert_eq!(genesis.network_id(), pristine.network, "the world has another beginning");
@@ -72,7 +75,10 @@ impl Town {
     }
     /// A run of two stages, trained, serving, its credits handed out.
     fn serving(accounts: u32) -> Self {
-        let mut town = Self::new(accounts);
+        Self::new(accounts).serve()
+    }
+    fn serve(self) -> Self {
+        let mut town = self;
         town.ok(0, create_run(RUN, 2, 4));
         let mut now = town.now();
         let joins = (0..4).map(|i| now.tx(i, join(RUN, i))).collect();
@@ -184,6 +190,49 @@ async fn every_balance_of_a_story_is_explained_to_the_unit() {
     let json = found.json();
     assert_eq!((&json["holds"], &json["subject"]), (&true.into(), &"account".into()));
     assert_eq!(json["parts"][0]["ledger"], town.now().balance(6).to_string());
+}
+
+/// Bonds of validators, members and measurements, deposits of proposals: held, then given back.
+#[tokio::test(start_paused = true)]
+async fn bonds_and_deposits_are_explained_while_held_and_when_they_came_back() {
+    let mut parameters = Parameters::from(params());
+    parameters.security.min_bond = 1000;
+    parameters.security.unbond_blocks = 3;
+    parameters.extraction.measurement_epochs = 3;
+    (parameters.policy.bond_claims, parameters.policy.work_price) = (5, 1);
+    let mut town = Town::with(8, parameters).serve();
+
+    let consensus = key(77);
+    let bonding = Bonding { network: town.pristine.network, account: public(6), key: consensus.public() };
+    let signature = consensus.sign(BONDING, &bonding);
+    for amount in [5000, 3000] {
+        town.ok(6, ValidatorBond { amount, key: consensus.public(), signature });
+    }
+    town.ok(7, PostMeasurement { run: RUN, mu: 3000, repair: 5, evidence: Hash([4; 32]) });
+    let motion = Motion::RetireRun(RetireRun {});
+    let class = motion.class();
+    let deposit = 1_000_000;
+    let proposal = town.ok(0, Propose { run: RUN, class, motion, deposit, not_before: 0 });
+
+    let (mut held, mut back) = (Vec::new(), Vec::new());
+    for (totals, end) in [(&mut held, false), (&mut back, true)] {
+        if end {
+            town.ok(6, ValidatorUnbond {});
+            town.blocks(40);
+        }
+        let (client, genesis) = (town.client(), town.chain.genesis());
+        for index in 0..8 {
+            let found = explain(&client, &genesis, Hash(public(index).0)).await.unwrap();
+            totals.push(shown(&found));
+        }
+        shown(&explain(&client, &genesis, RUN).await.unwrap());
+    }
+    assert!(held[6].contains("bonded in the validator set"), "{}", held[6]);
+    assert!(back[6].contains("bond in the validator set came back"), "{}", back[6]);
+    assert!(held[7].contains("bond of a measurement of run"), "{}", held[7]);
+    assert!(back[7].contains(&format!("bond of a measurement of run {RUN} came back")), "{}", back[7]);
+    assert!(held[0].contains(&format!("deposit of proposal {proposal}\n")), "{}", held[0]);
+    assert!(back[0].contains(&format!("deposit of proposal {proposal} came back")), "{}", back[0]);
 }
 
 #[tokio::test(start_paused = true)]
