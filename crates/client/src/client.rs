@@ -171,13 +171,19 @@ impl<S: Source> Client<S> {
     }
     /// The final block at `height`.
     pub async fn block_at(&self, height: u64) -> Result<Block, LedgerError> {
-        let header = self.header_at(height).await?;
-        self.ask(Ask::BlockAt(BlockAt { height }), |validator, answer| match answer {
-            Answer::Block(block) if *block.header() == header => Ok(block),
-            Answer::Block(_) => Err(self.0.wrong(validator, VerifyError::OtherBlock { height })),
-            other => Err(self.0.unexpected(&format!("a block at height {height}"), other)),
-        })
-        .await
+        Ok(self.certified_block_at(height).await?.1)
+    }
+    /// The final block at `height` with its certificate, for who wants to check it again.
+    pub async fn certified_block_at(&self, height: u64) -> Result<(CertifiedHeader, Block), LedgerError> {
+        let certified = self.certified_at(height).await?;
+        let block = self
+            .ask(Ask::BlockAt(BlockAt { height }), |validator, answer| match answer {
+                Answer::Block(block) if *block.header() == certified.header => Ok(block),
+                Answer::Block(_) => Err(self.0.wrong(validator, VerifyError::OtherBlock { height })),
+                other => Err(self.0.unexpected(&format!("a block at height {height}"), other)),
+            })
+            .await?;
+        Ok((certified, block))
     }
     /// Run `reader` on proved cells of one height. The reader runs again whenever it looked at a cell that was
     /// not fetched yet, and must tolerate missing values; only its last result counts.

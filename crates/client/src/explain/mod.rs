@@ -2,12 +2,12 @@
 //!
 //! A validator's index says where in final blocks something is named; the client fetches those events and
 //! transactions with proofs against certified headers ([`Facts`]), turns them into changes by the rules of
-//! [`rules`], and reads the ledger's own cell at a height with a proof. The index is believed by nobody: were a
+//! `rules`, and reads the ledger's own cell at a height with a proof. The index is believed by nobody: were a
 //! place left out, the sum would not be the cell's value, and the explanation says so
 //! ([`Part::holds`], [`Explanation::holds`]).
 //!
 //! Each [`Part`] is one number of the ledger: a balance, shares in a run, credits of a note, the money of an
-//! order, a run's pool. A number that changes by a new event needs one more arm in [`rules`]; until then its
+//! order, a run's pool. A number that changes by a new event needs one more arm in `rules`; until then its
 //! part does not hold, by the amount that the event moved.
 
 mod facts;

@@ -3,7 +3,7 @@
 //! A query is one [`Route`]: a path, its parameters, an example, and where its answer comes from. Most are
 //! [`Answer::Read`]: a function that looks at proved cells and must tolerate missing ones, because it is
 //! repeated until every cell that it looks at is fetched. To add a query, add an entry to [`ROUTES`] and, for a
-//! new form of answer, a function in [`reads`].
+//! new form of answer, a function in `reads`.
 //!
 //! Every answer is checked against a final header before it is given. With `proof=1` the answer of a `Read`
 //! carries the proofs of its cells, so that whoever asked can check them too.
