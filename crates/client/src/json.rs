@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn integers_are_exact_and_money_is_also_in_u() {
-        let account = Account { key: PublicKey([7; 32]), balance: u128::MAX, nonce: u64::MAX };
+        let key = PublicKey([7; 32]);
+        let account = Account { balance: u128::MAX, nonce: u64::MAX, ..Account::new(key) };
         let shown = json(&Record::from(account));
         assert_eq!(shown["kind"], "Account");
         assert_eq!(shown["balance"], "340282366920938463463374607431768211455");
