@@ -4,7 +4,7 @@
 
 use ruint::aliases::U256;
 use tessera_canon::{
-    Text,
+    Describe, Described, Text,
     bytes::BufMut,
     choice,
     codec::{Buf, Error, FixedSize, Read, Write},
@@ -42,6 +42,11 @@ impl Read for Wide {
     type Cfg = ();
     fn read_cfg(buf: &mut impl Buf, _: &()) -> Result<Self, Error> {
         Ok(Self(U256::from_be_bytes(<[u8; 32]>::read_cfg(buf, &())?)))
+    }
+}
+impl Describe for Wide {
+    fn describe(&self) -> Described {
+        Described::Text(self.0.to_string())
     }
 }
 
