@@ -1,5 +1,8 @@
 //! Run long random histories of every action, valid and not, and check what must hold for all of them.
 
+mod conformance;
+#[path = "../../../canon/tests/formats/mod.rs"]
+mod formats;
 mod governance;
 #[path = "../trust/machine.rs"]
 mod machine;
