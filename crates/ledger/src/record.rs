@@ -12,8 +12,8 @@ use tessera_canon::{
 
 pub use crate::{
     accounts::record::*,
-    action::{ChunkPrice, FeeShare, RiskRule},
-    credits::record::*,
+    action::{ChunkPrice, RiskRule},
+    credits::{params::CreditRules, record::*},
     genesis::{NetworkPolicy, Params},
     machine::record::*,
     market::record::*,
@@ -70,7 +70,9 @@ records! {
     // Shares.
     30 => Credits, 31 => Claim, 32 => Owner,
     // Credits.
-    40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => FeeShares,
+    40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => LegHosts,
+    46 => CreditRules, 47 => Series, 48 => Lane, 49 => Attempts, 50 => Host, 51 => Capacity, 52 => StagePrice,
+    53 => Application, 54 => SessionDispute,
     // Market.
     60 => Offer,
     // Trust.
@@ -90,7 +92,7 @@ mod tests {
     fn the_largest_records_fit_their_cells() {
         let (hash, key) = (Hash([255; 32]), PublicKey([255; 32]));
         let endpoint = Endpoint::new("9".repeat(64)).expect("64 bytes are allowed");
-        let share = FeeShare { host: key, amount: u128::MAX };
+        let attempt = Attempt { home: key, start: 1, at: 1, reported: true, slashed: true };
         let largest: Vec<Record> = vec![
             Validator { index: u32::MAX, key, endpoint: endpoint.clone() }.into(),
             RunTerms {
@@ -138,7 +140,42 @@ mod tests {
             }
             .into(),
             LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
-            FeeShares { shares: List::new(vec![share; 5]).expect("five fit") }.into(),
+            LegHosts { order: hash, attempt: 1, part: 1, hosts: List::new(vec![key; 6]).expect("six fit") }
+                .into(),
+            Attempts {
+                order: hash,
+                homes: List::new(vec![attempt; crate::credits::params::MAX_ATTEMPTS])
+                    .expect("as many as may be"),
+            }
+            .into(),
+            Settlement {
+                order: hash,
+                chunks: 1,
+                payword: hash,
+                poster: key,
+                height: 1,
+                bond: 1,
+                legs: List::new(vec![
+                    LegHead { attempt: 1, proved: true };
+                    crate::credits::params::MAX_ATTEMPTS
+                ])
+                .expect("as many as may be"),
+                fees: 1,
+                epoch: 1,
+            }
+            .into(),
+            Host {
+                run: hash,
+                account: key,
+                stage: 1,
+                bond: 1,
+                cu: 1,
+                leaves: Some(1),
+                insured: 1,
+                refusals: 1,
+                refused: 1,
+            }
+            .into(),
         ];
         for record in largest {
             assert_eq!(Cell::pack(&record).unpack(), Some(record));

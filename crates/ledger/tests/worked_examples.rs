@@ -169,7 +169,7 @@ fn keys_of_different_cells_differ() {
         escrow(&id),
         settlement(&id),
         locked_notes(&id, 0),
-        fee_shares(&id, 0),
+        leg_hosts(&id, 0, 0),
         list_length(&id),
     ];
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();

@@ -2,6 +2,7 @@
 
 use crate::{
     cell::{Cell, Key},
+    credits::params::CreditRules,
     keys,
     record::{Account, Endpoint, Globals, Record, Validator},
     runs::policy::{Bounds, Policy},
@@ -77,6 +78,7 @@ record! {
         pub bounds: Bounds,
         // Trust.
         // Credits.
+        pub credits: CreditRules,
         // Market.
         // Governance.
         // Extraction.
@@ -91,6 +93,7 @@ impl Default for Parameters {
             bounds: Bounds::default(),
             // Trust.
             // Credits.
+            credits: CreditRules::default(),
             // Market.
             // Governance.
             // Extraction.
@@ -112,6 +115,7 @@ impl Parameters {
             bounds: Bounds { pending_windows_from: 1, deterrence: false, ..Bounds::default() },
             // Trust.
             // Credits.
+            credits: CreditRules::demo(),
             // Market.
             // Governance.
             // Extraction.
@@ -129,6 +133,7 @@ impl Parameters {
             ),
             // Trust.
             // Credits.
+            (keys::rules(), Cell::pack(&self.credits.clone().into())),
             // Market.
             // Governance.
             // Extraction.

@@ -1,5 +1,7 @@
 //! Check a whole state against the ledger's invariants (ownership specification 9.5), by scanning every cell.
 
+mod credits;
+
 use crate::{
     keys,
     memory::MemState,
@@ -14,7 +16,7 @@ use tessera_canon::Hash;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invariant {name} is broken: {detail}")]
 pub struct Violation {
-    /// The name in the specification, or `CELL`, `LIST`, `FEE`.
+    /// The name in the specification, or `CELL`, `LIST`, `INS`, `CAP`.
     pub name: &'static str,
     pub detail: String,
 }
@@ -50,6 +52,7 @@ struct Scan {
     locked_notes: BTreeMap<Hash, Hash>,
     owners: Vec<Owner>,
     lists: BTreeMap<Hash, BTreeSet<Hash>>,
+    credits_room: credits::Room,
     slots: u64,
     lengths: u64,
     positions: u64,
@@ -65,12 +68,14 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
             scan.take(state, record)?;
         }
     }
+    scan.count_notes();
     scan.money()?;
     scan.notes()?;
     scan.lists()?;
     for (id, credits) in &scan.credits {
         scan.run(id, credits)?;
     }
+    scan.credits_room.check(&scan.credits, &scan.lists)?;
     Ok(())
 }
 
@@ -79,7 +84,19 @@ impl Scan {
         self.sums.entry(run).or_default()
     }
 
+    /// Unspent notes count while their series lives.
+    fn count_notes(&mut self) {
+        let unspent = self.notes.values().filter(|note| note.state == NoteState::Unspent);
+        for note in unspent {
+            let current = self.credits.get(&note.run).map_or(0, |credits| credits.series);
+            if crate::series::live(current, note.series) {
+                self.sums.entry(note.run).or_default().notes += u128::from(note.cu);
+            }
+        }
+    }
+
     fn take(&mut self, state: &MemState, record: Record) -> Result<(), Violation> {
+        self.money += self.credits_room.take(&record);
         match record {
             Record::Globals(globals) => self.globals = Some(globals),
             Record::Account(account) => self.money += account.balance,
@@ -102,9 +119,6 @@ impl Scan {
             }
             Record::Owner(owner) => self.owners.push(owner),
             Record::Note(note) => {
-                if note.state == NoteState::Unspent {
-                    self.of(note.run).notes += u128::from(note.cu);
-                }
                 self.notes.insert(note.id, note);
             }
             Record::Offer(offer) => {
@@ -112,16 +126,15 @@ impl Scan {
                 self.offers.insert(offer.id, offer);
             }
             Record::Lock(lock) => {
-                if matches!(lock.state, LockState::Open | LockState::Settling) {
+                if credits::holds_notes(lock.state) {
                     self.of(lock.run).locked += u128::from(lock.cu);
                 }
                 self.locks.insert(lock.order, lock);
             }
             Record::LockedNotes(cell) => {
                 let live = state.get(&keys::lock(&cell.order)).and_then(|cell| cell.unpack());
-                let live = live
-                    .and_then(Lock::from_record)
-                    .is_some_and(|lock| matches!(lock.state, LockState::Open | LockState::Settling));
+                let live =
+                    live.and_then(Lock::from_record).is_some_and(|lock| credits::holds_notes(lock.state));
                 for note in cell.notes.iter().filter(|_| live) {
                     let other = self.locked_notes.insert(*note, cell.order);
                     hold("NOTE", other.is_none(), || format!("note {note} has two live orders"))?;
@@ -210,7 +223,8 @@ impl Scan {
             hold("CU", sum == u128::from(kept), || format!("{what}: cells {sum}, kept {kept}"))?;
         }
         let owed = u128::from(credits.owner_in) - u128::from(credits.owner_out);
-        let total = sums.notes + sums.auctioned + sums.locked + u128::from(credits.pool) + owed;
+        let public = self.credits_room.public_pot(id);
+        let total = sums.notes + sums.auctioned + sums.locked + u128::from(credits.pool) + public + owed;
         hold("CU", total == u128::from(credits.total), || format!("sum {total}, total {}", credits.total))?;
 
         let mut sums_of_owners = (0u128, 0u128, U256::from(credits.rem));

@@ -1,4 +1,4 @@
-//! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws.
+//! Do the work of a block's start: epoch boundaries in their fixed order, then the draws of seats and homes.
 //!
 //! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
 //! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
@@ -7,23 +7,29 @@
 
 use crate::{
     accumulator,
-    event::{CreditsDistributed, SupplyChanged},
+    credits::{dispute, host, public},
+    event::CreditsDistributed,
     keys,
-    record::{Credits, Run, RunState, RunTerms},
-    run, seat, session,
+    record::{Credits, RunState},
+    run, seat, series, session,
     store::{Stop, View},
-    window,
+    supply, window,
 };
 use tessera_canon::Hash;
 
 pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
-    view.want([keys::params(), keys::list_length(&keys::list_of_joins())])?;
+    view.want([
+        keys::params(),
+        keys::list_length(&keys::list_of_joins()),
+        keys::list_length(&keys::list_of_locking()),
+    ])?;
     let epoch_blocks = view.params()?.epoch_blocks.max(1);
     let height = view.context.height;
     if height > 0 && height.is_multiple_of(epoch_blocks) {
         boundary(view, height / epoch_blocks)?;
     }
-    seat::draw(view)
+    seat::draw(view)?;
+    session::draw(view)
 }
 
 /// Open `epoch`.
@@ -33,6 +39,11 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 1 validator set.
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
+    for run in &runs {
+        series::boundary(view, run, epoch)?;
+    }
+    public::end_notes(view, epoch)?;
+    dispute::lapse(view, epoch)?;
     // 3 auctions.
     for run in &runs {
         // 4 claims mature.
@@ -40,16 +51,24 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     }
     for run in &runs {
         // 5 supply.
-        supply(view, run)?;
+        supply::boundary(view, run)?;
         // 6 public lane.
+        public::set_aside(view, run)?;
         // 7 the pool is distributed.
         distribute(view, run)?;
     }
     // 8 issuance.
     // 9 proposals.
     // 10 hosts.
+    for run in &runs {
+        host::move_fees(view, run)?;
+    }
+    host::release(view, epoch)?;
     // 11 extraction report.
     // 12 public lottery.
+    for run in &runs {
+        public::lottery(view, run, epoch)?;
+    }
     Ok(())
 }
 
@@ -66,17 +85,6 @@ fn progress(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     Ok(())
 }
 
-fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
-    let (terms, mut run) = run::load(view, id)?;
-    if run.state == RunState::Serving {
-        let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
-        mint(view, &terms, &mut run, &mut credits);
-        view.put(keys::credits(id), credits);
-        view.put(keys::run(id), run);
-    }
-    Ok(())
-}
-
 fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (_, run) = run::load(view, id)?;
     if run.state == RunState::Serving {
@@ -88,24 +96,4 @@ fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
         view.put(keys::credits(id), credits);
     }
     Ok(())
-}
-
-/// Credits of the first `parts` of `of` equal parts.
-fn minted(supply: u64, parts: u32, of: u32) -> u64 {
-    (u128::from(supply) * u128::from(parts) / u128::from(of.max(1))) as u64
-}
-
-/// Mint the next part of the supply into the pool.
-fn mint(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, credits: &mut Credits) {
-    if run.minted_parts >= terms.supply_epochs {
-        return;
-    }
-    let before = minted(terms.supply, run.minted_parts, terms.supply_epochs);
-    run.minted_parts += 1;
-    let new = minted(terms.supply, run.minted_parts, terms.supply_epochs) - before;
-    credits.pool += new;
-    credits.total += new;
-    if new > 0 {
-        view.emit(SupplyChanged { run: run.run, minted: new, total: credits.total });
-    }
 }

@@ -7,6 +7,7 @@
 use crate::{
     block::BlockContext,
     cell::{Cell, Key},
+    credits::params::CreditRules,
     error::TxError,
     event::Event,
     genesis::{NetworkPolicy, Params},
@@ -101,6 +102,11 @@ impl<'a> View<'a> {
     pub(crate) fn defaults(&self) -> Result<NetworkPolicy, Stop> {
         let none = || NetworkPolicy { policy: Default::default(), bounds: Default::default() };
         Ok(self.get(&keys::defaults())?.unwrap_or_else(none))
+    }
+
+    /// Network parameters of credits, sessions and hosts.
+    pub(crate) fn rules(&self) -> Result<CreditRules, Stop> {
+        Ok(self.get(&keys::rules())?.unwrap_or_default())
     }
 
     fn change_list(&mut self, list: Hash, id: Hash, add: bool) {

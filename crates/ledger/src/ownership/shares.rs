@@ -10,6 +10,7 @@ use crate::{
     record::{Credits, Owner},
     seat,
     store::{Stop, View},
+    supply::{self, Place},
 };
 use tessera_canon::{Hash, PublicKey};
 
@@ -102,8 +103,7 @@ pub(crate) fn claim(
     if due == 0 {
         return Err(TxError::NothingDue.into());
     }
-    credits.owner_out += due;
-    credits.notes += due;
+    supply::issue(view, &mut credits, Place::Notes, due)?;
     let new = NewNote { run: *run, series: credits.series, cu: due, owner: action.to, flags: 0 };
     let note = note::create(view, new, tx, 0);
     view.put(keys::credits(run), credits);

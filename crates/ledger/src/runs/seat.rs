@@ -205,6 +205,7 @@ pub(crate) fn lapse(view: &mut View<'_>, sender: &PublicKey, action: &LapseSeat)
     view.put(key, member);
     seat.state = SeatState::Lapsed;
     stage.held &= !(1 << seat.seat);
+    crate::credits::host::seat_lost(view, &action.run, &seat.account)?;
     view.put(seat_key, seat);
     view.put(stage_key, stage);
     heard(view, &action.run, sender)

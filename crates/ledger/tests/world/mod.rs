@@ -122,6 +122,38 @@ impl World {
         self.keys.iter().position(|key| key.public() == *account).expect("a test account") as u32
     }
 
+    /// Lock `order` in a block of its own and let the next one draw its home; returns the order's id and the home.
+    pub fn lock(&mut self, of: u32, order: LockOrder) -> (Hash, u32) {
+        let id = order.id();
+        self.ok(of, LockNotes { order, owners: List::default() });
+        self.blocks(1);
+        let lock = query::lock(self.get(), &id).expect("it was locked");
+        assert_eq!(lock.state, tessera_ledger::record::LockState::Open);
+        (id, self.index_of(&lock.home))
+    }
+    /// Attempt `at` of an order served by its home and the first seats of the other stages.
+    pub fn leg(&self, order: &Hash, at: u16) -> Leg {
+        let lock = query::lock(self.get(), order).expect("a locked order");
+        let stages = query::run_terms(self.get(), &lock.run).expect("a run").stages;
+        let home = query::attempts(self.get(), order).expect("drawn").homes[usize::from(at)].home;
+        let others = (1..stages).map(|s| query::seats_of_stage(self.get(), &lock.run, s)[0].account);
+        Leg { attempt: at, hosts: list([home].into_iter().chain(others).collect()) }
+    }
+    /// A settlement of `chunks` chunks that names the hosts of [`World::leg`] for the present attempt.
+    pub fn settlement(
+        &self,
+        order: Hash,
+        chunks: u32,
+        chain: &tessera_ledger::payword::Chain,
+    ) -> SettleSession {
+        let at = query::lock(self.get(), &order).expect("a locked order").attempt;
+        let payword = chain.word(chunks).expect("within the chain");
+        SettleSession { order, chunks, payword, legs: list(vec![self.leg(&order, at)]) }
+    }
+    pub fn fund(&self) -> u128 {
+        query::globals(self.get()).map_or(0, |globals| globals.fund)
+    }
+
     pub fn report(&self, run: Hash, stage: u16, entries: Vec<WorkEntry>, loss: Option<u32>) -> WindowReport {
         let window = query::run(self.get(), &run).map_or(0, |run| run.window);
         WindowReport {
@@ -188,7 +220,11 @@ impl World {
     }
     /// A run of 2 stages and 4 designers that has been trained and has handed out all its credits.
     pub fn serving_run(accounts: u32) -> Self {
-        let mut world = Self::new(accounts, params());
+        Self::serving_run_with(accounts, params())
+    }
+    /// As [`World::serving_run`], with other parameters.
+    pub fn serving_run_with(accounts: u32, params: impl Into<Parameters>) -> Self {
+        let mut world = Self::new(accounts, params);
         world.seated_run(RUN, 2, 4);
         for window in 0..4 {
             world.close_window(RUN, 10_000_000 - window * 1_000_000);
@@ -219,7 +255,7 @@ impl World {
         LockOrder {
             network: self.network,
             run: RUN,
-            series: 0,
+            series: query::credits(self.get(), &RUN).map_or(0, |credits| credits.series),
             notes: list(notes),
             cu,
             session_key: public(of),
