@@ -229,7 +229,7 @@ record! {
         pub order: Hash,
         /// Credits used.
         pub chunks: u32,
-        /// Nano-U for all hosts together.
+        /// The most that all hosts together can get, nano-U; the ledger pays the posted prices up to this.
         pub fees: u128,
     }
 }

@@ -23,8 +23,6 @@ record! {
         pub settle_delay: u64,
         /// Greatest span of a lock.
         pub lock_blocks: u64,
-        /// Credits that an unused lock costs.
-        pub lock_fee: u32,
         pub fee_flat: u128,
         pub fee_per_byte: u128,
         /// Fees go to the public fund instead of being burned.
@@ -45,7 +43,6 @@ impl Default for Params {
             lapse_blocks: 600,
             settle_delay: 1200,
             lock_blocks: 3600,
-            lock_fee: 1,
             fee_flat: 1_000,
             fee_per_byte: 10,
             fee_to_fund: false,

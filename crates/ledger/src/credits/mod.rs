@@ -7,6 +7,8 @@ pub(crate) mod evidence;
 pub mod host;
 pub mod keys;
 pub(crate) mod note;
+#[cfg(test)]
+mod oracle;
 pub mod params;
 pub mod payword;
 pub mod public;
