@@ -69,7 +69,7 @@ record! {
 }
 
 record! {
-    /// A host left and has its bond back.
+    /// A host left and has its bond back, with what it had paid into the insurance.
     pub struct HostLeft { pub run: Hash, pub host: PublicKey, pub bond: u128 }
 }
 

@@ -5,6 +5,11 @@
 //! promise along; the bond comes free only after the run's pending windows, counted in epochs, so that it can
 //! still be slashed.
 //!
+//! The insurance of a run is 2 % of its hosts' pay, kept on an account for each host: a reserve that every host
+//! fills by working, bonded or not. A conviction takes it after the bond; whoever leaves has the rest back. The
+//! specification would pay a replacing host out of one common pool without evidence that the other failed; a home
+//! and a friend could empty such a pool by taking turns. Paying for recomputation waits for attested failures.
+//!
 //! The posted fee of a stage moves by an eighth every `fee_epochs`: up where more than 70 % of the promised
 //! capacity was used, down where less, never above what the owners allow, not at all where nothing is promised.
 //! Where hosts sell their capacity by auction ([`StagePrice::auctioned`]) it stays with what the auction found.
@@ -86,7 +91,8 @@ pub(crate) fn exit(view: &mut View<'_>, sender: &PublicKey, action: &HostExit) -
     let key = keys::host(id, sender);
     view.want([key, keys::run_policy(id), keys::params()])?;
     let none = TxError::NotMember { account: *sender, detail: " as a bonded host" };
-    let mut host: Host = view.get::<Host>(&key)?.filter(|host| host.bond > 0).ok_or(none)?;
+    let mut host: Host =
+        view.get::<Host>(&key)?.filter(|host| host.bond > 0 || host.insured > 0).ok_or(none)?;
     if let Some(until) = host.leaves {
         return Err(TxError::HostLeaves { until }.into());
     }
@@ -111,8 +117,8 @@ pub(crate) fn seat_lost(view: &mut View<'_>, run: &Hash, account: &PublicKey) ->
     Ok(())
 }
 
-/// Take up to `amount` of a host's bond on account of `order`; what is left covers less capacity. The caller
-/// places what is returned.
+/// Take up to `amount` of a host's bond, then of what it paid into the insurance, on account of `order`; the bond
+/// that is left covers less capacity. The caller places what is returned.
 pub(crate) fn slash(
     view: &mut View<'_>,
     run: &Hash,
@@ -121,13 +127,19 @@ pub(crate) fn slash(
     order: &Hash,
 ) -> Result<u128, Stop> {
     let key = keys::host(run, account);
-    view.want([key, keys::rules()])?;
+    view.want([key, keys::rules(), keys::lane(run)])?;
     let Some(mut host) = view.get::<Host>(&key)? else { return Ok(0) };
-    let taken = amount.min(host.bond);
+    let from_bond = amount.min(host.bond);
+    let from_insured = (amount - from_bond).min(host.insured);
+    let taken = from_bond + from_insured;
     if taken == 0 {
         return Ok(0);
     }
-    host.bond -= taken;
+    host.bond -= from_bond;
+    host.insured -= from_insured;
+    let mut lane = series::lane(view, run)?;
+    lane.insurance -= from_insured;
+    view.put(keys::lane(run), lane);
     let covered = host.bond / view.rules()?.bond_per_cu.max(1);
     if covered < u128::from(host.cu) {
         promise(view, &mut host, covered as u64)?;
@@ -210,7 +222,7 @@ pub(crate) fn move_fees(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     Ok(())
 }
 
-/// At the boundary that opens `epoch`: hosts that left long enough ago have their bonds back.
+/// At the boundary that opens `epoch`: hosts that left long enough ago have back their bonds and what they paid in.
 pub(crate) fn release(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     let list = keys::list_of_leaving(epoch);
     let leaving = view.list_items(&list)?;
@@ -218,7 +230,11 @@ pub(crate) fn release(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     for key in leaving {
         view.list_remove(list, key);
         let Some(mut host) = view.get::<Host>(&key)? else { continue };
-        let bond = std::mem::take(&mut host.bond);
+        let insured = std::mem::take(&mut host.insured);
+        let mut lane = series::lane(view, &host.run)?;
+        lane.insurance -= insured;
+        view.put(keys::lane(&host.run), lane);
+        let bond = std::mem::take(&mut host.bond) + insured;
         host.leaves = None;
         account::credit(view, &host.account, bond)?;
         view.emit(HostLeft { run: host.run, host: host.account, bond });

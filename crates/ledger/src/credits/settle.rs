@@ -10,8 +10,7 @@
 //! - *How much*: the posted price of the stage for each chunk. Where all prices together pass the order's
 //!   `fee_per_cu`, each is reduced in proportion: the sum never passes the escrow (invariant FEE).
 //!
-//! 2 % of the pay, rounded up, goes to the run's insurance, where every host has its own account of what it paid
-//! in. The poster of a settlement has a small bond on it, which the fund gets if others have to add chunks or
+//! 2 % of the pay, rounded up, goes to the run's insurance, to the account of the host that earned it (`host`). The poster of a settlement has a small bond on it, which the fund gets if others have to add chunks or
 //! correct its hosts.
 
 use crate::{

@@ -23,6 +23,7 @@ pub(crate) fn post(
     if note.owner != keys::owner_hash(sender) {
         return Err(TxError::NotOwner { note: note.id, owner: note.owner }.into());
     }
+    note::unbound(&note)?;
     if action.price == 0 {
         return Err(TxError::Parameter {
             what: "the price",

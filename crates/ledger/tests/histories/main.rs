@@ -1,13 +1,20 @@
 //! Run long random histories of every action, valid and not, and check what must hold for all of them.
 
+mod credits;
 #[path = "../world/mod.rs"]
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use tessera_canon::{Domain, Hash, Prf};
 use tessera_ledger::{
-    Action, BlockSession, Event, MemState, SignedTx, action::*, block::Need, genesis::Params, keys,
-    payword::Chain, query, record::*,
+    Action, BlockSession, Event, MemState, SignedTx,
+    action::*,
+    block::Need,
+    genesis::{Parameters, Params},
+    keys,
+    payword::Chain,
+    query,
+    record::*,
 };
 use world::*;
 
@@ -23,16 +30,14 @@ struct History {
 
 impl History {
     fn new(seed: u64) -> Self {
-        let world = World::new(
-            ACCOUNTS,
-            Params {
-                // Boundaries far enough apart that transactions also expire and finalize.
-                epoch_blocks: 12,
-                settle_delay: 4,
-                fee_to_fund: seed % 2 == 1,
-                ..params()
-            },
-        );
+        let base = Params {
+            // Boundaries far enough apart that transactions also expire and finalize.
+            epoch_blocks: 12,
+            settle_delay: 4,
+            fee_to_fund: seed % 2 == 1,
+            ..params()
+        };
+        let world = World::new(ACCOUNTS, Parameters { credits: credits::rules(), ..Parameters::from(base) });
         Self { world, random: Prf::new(HISTORY, &seed.to_be_bytes()), runs: vec![], orders: vec![] }
     }
     fn below(&mut self, bound: u64) -> u64 {
@@ -197,6 +202,9 @@ impl History {
     }
 
     fn action(&mut self) -> Option<(u32, Action)> {
+        if self.chance(25) {
+            return self.credits_action();
+        }
         let who = self.account();
         Some(match self.below(40) {
             0..2 => {
@@ -321,7 +329,7 @@ fn every_invariant_holds_through_random_histories() {
         }
     }
     println!("{kinds:?}");
-    assert_eq!(kinds.len(), 17, "every action was tried");
+    assert_eq!(kinds.len(), 28, "every action was tried");
     for (kind, [ok, refused]) in kinds {
         assert!(ok >= 5 && refused >= 5, "{kind}: {ok} took effect, {refused} were refused");
     }

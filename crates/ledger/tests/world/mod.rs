@@ -16,6 +16,8 @@ use tessera_ledger::{
 };
 
 pub const RUN: Hash = Hash([9; 32]);
+/// Validators 0.. have the keys 1000..
+pub const VALIDATORS: u32 = 4;
 pub const RICH: u128 = 1_000_000_000_000;
 const BEACON: Domain = Domain::new("tessera/test/beacon/v1");
 
@@ -54,10 +56,14 @@ impl World {
         let genesis = Genesis {
             name: Text::new("test").expect("short"),
             time_ms: 0,
-            validators: list(vec![GenesisValidator {
-                key: public(1000),
-                endpoint: Text::new("127.0.0.1:1").expect("short"),
-            }]),
+            validators: list(
+                (0..VALIDATORS)
+                    .map(|i| GenesisValidator {
+                        key: public(1000 + i),
+                        endpoint: Text::new("127.0.0.1:1").expect("short"),
+                    })
+                    .collect(),
+            ),
             accounts: list((0..accounts).map(|i| GenesisAccount { key: public(i), balance: RICH }).collect()),
             params: params.into(),
             consensus: Blob::default(),
@@ -305,5 +311,14 @@ pub fn reshape(network: Hash, inputs: Vec<Hash>, outputs: Vec<NoteOutput>) -> Re
 }
 pub fn proof<T: tessera_canon::codec::Encode>(index: u32, domain: Domain, value: &T) -> OwnerProof {
     OwnerProof { key: public(index), signature: key(index).sign(domain, value) }
+}
+/// Signatures of the first `count` validators.
+pub fn witnesses<T: tessera_canon::codec::Encode>(
+    count: u32,
+    domain: Domain,
+    value: &T,
+) -> List<Witness, MAX_WITNESSES> {
+    let sign = |i| Witness { validator: i, signature: key(1000 + i).sign(domain, value) };
+    list((0..count).map(sign).collect())
 }
 pub const NO_SIGNATURE: Signature = Signature([0; 64]);
