@@ -56,3 +56,9 @@ gradients PRESET="tiny":
 # Slow lane: the software arithmetic of disputes against the processor, COUNT cases of each function.
 referee COUNT="100000000" SEED="1":
     RUSTFLAGS="-C target-cpu=native" cargo run --release -p tessera-arith --example referee -- {{COUNT}} {{SEED}}
+
+# Slow lane: long histories of credits from the reference model, replayed through the ledger.
+credit-oracle HISTORIES="400" STEPS="400":
+    mkdir -p target/credit-oracle
+    python3 scripts/make_credit_fixtures.py target/credit-oracle {{HISTORIES}} {{STEPS}}
+    TESSERA_CREDIT_FIXTURES="$PWD/target/credit-oracle" cargo nextest run -p tessera-ledger --lib oracle

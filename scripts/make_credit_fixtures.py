@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Write the vectors that the ledger's credits are tested against, from a model that shares no code with it.
 
-Usage: scripts/make_credit_fixtures.py crates/ledger/tests/fixtures
+Usage: scripts/make_credit_fixtures.py crates/ledger/tests/fixtures [HISTORIES STEPS]
 Two models, both of one run with exact integers:
-  credits.txt      owners, notes, locks, pool, series and supply: 40 histories of 100 random steps, the sums after each
-  accumulator.txt  shares that change while the pool is distributed: 40 histories of 60 steps, what each owner may claim
-A line of credits.txt is `op args | pool total notes locked owed expired_total`; see tests/credits/oracle.rs.
+  credits.txt      owners, notes, locks, pool, series and supply: histories of random steps (40 of 100), the sums after each
+  accumulator.txt  shares that change while the pool is distributed: as many histories, what each owner may claim
+A line of credits.txt is `op args | pool total notes locked owed expired_total`; see src/credits/oracle.rs.
 """
 import random
 import sys
@@ -82,12 +82,12 @@ class Run:
         return f"| {self.pool} {self.total} {notes} {locked} {self.owed} {self.expired}"
 
 
-def credits(seed):
+def credits(seed, steps):
     rng = random.Random(seed)
     owners = [rng.randrange(1, 10**9) for _ in range(5)]
     run = Run(owners, 100_000)
     lines = [f"run {' '.join(map(str, owners))} {run.line()}"]
-    for _ in range(100):
+    for _ in range(steps):
         kind = rng.random()
         live = run.notes
         if kind < 0.2:
@@ -133,12 +133,12 @@ def credits(seed):
     return lines
 
 
-def accumulator(seed):
+def accumulator(seed, steps):
     rng = random.Random(seed)
     pot, lines = Pot(), []
     pot.change(0, rng.randrange(1, 1 << 40))
     lines.append(f"give 0 {pot.total}")
-    for _ in range(60):
+    for _ in range(steps * 3 // 5):
         kind, name = rng.random(), rng.randrange(6)
         if kind < 0.3:
             amount = rng.randrange(1, 1 << rng.randrange(1, 60))
@@ -149,7 +149,7 @@ def accumulator(seed):
             pot.change(name, -amount)
             lines.append(f"take {name} {amount}")
         elif kind < 0.75:
-            amount = rng.randrange(0, 1 << rng.randrange(1, 40))
+            amount = rng.randrange(1, 1 << rng.randrange(1, 40))
             pot.distribute(amount)
             lines.append(f"pay {amount} {pot.rem}")
         elif name in pot.owners:
@@ -160,8 +160,9 @@ def accumulator(seed):
 
 def main():
     folder = Path(sys.argv[1])
+    histories, steps = (int(word) for word in sys.argv[2:4]) if len(sys.argv) > 2 else (40, 100)
     for name, model in (("credits", credits), ("accumulator", accumulator)):
-        blocks = ["\n".join(model(seed)) for seed in range(40)]
+        blocks = ["\n".join(model(seed, steps)) for seed in range(histories)]
         (folder / f"{name}.txt").write_text("\n\n".join(blocks) + "\n")
 
 

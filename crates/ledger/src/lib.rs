@@ -20,8 +20,7 @@
 //!
 //! Places kept for later, on purpose without code: audits and disputes (claims are `Pending` until they
 //! mature), admission work and related identities (`seat::draw`), the batch auction (`market`), blind
-//! redemption and failover (`session`), series and roll-over (every record carries its `series`, now 0),
-//! public lane and issuance (`epoch`, at their numbered steps), governance of `Params`.
+//! redemption (`session`), issuance (`epoch`, at its numbered step), governance of `Params`.
 
 pub mod accounts;
 pub mod action;

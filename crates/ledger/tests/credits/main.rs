@@ -1,6 +1,7 @@
 //! Test credits, sessions, hosts and the public lane: each rule with its exact figures.
 
 mod hosts;
+mod income;
 mod matrix;
 mod public;
 mod series;

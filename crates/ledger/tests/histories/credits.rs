@@ -15,7 +15,7 @@ use tessera_ledger::{
 /// Series, lives and disputes short enough to end within a history.
 pub(crate) fn rules() -> CreditRules {
     CreditRules {
-        series_epochs: 4,
+        series_epochs: 6,
         fee_epochs: 2,
         failover_blocks: 1,
         dispute_epochs: 2,
