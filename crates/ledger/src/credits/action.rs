@@ -124,7 +124,7 @@ record! {
         pub order: Hash,
         pub chunks: u32,
         pub payword: Hash,
-        /// Added to those posted before; only a home's own word, or its signed route, replaces one.
+        /// Hosts of attempts whose home the sender is; they replace what others said.
         pub legs: List<Leg, MAX_ATTEMPTS>,
         /// The home's word for the hosts of one attempt.
         pub route: Option<SignedRoute>,

@@ -5,8 +5,8 @@
 //! - *Which chunks an attempt served*: from its start (the failover's `j_start`) to the start of the next one, or
 //!   to the end.
 //! - *Who served an attempt*: the home says so, by posting the settlement itself or by the route that it signed for
-//!   every host when the session opened. What the payer or another host says holds only until the home's word
-//!   is shown. A home that signs two routes for one attempt loses its bond (`evidence`).
+//!   every host when the session opened. What the payer says holds only until the home's word is shown; what
+//!   another host says does not count. A home that signs two routes for one attempt loses its bond (`evidence`).
 //! - *How much*: the posted price of the stage for each chunk. Where all prices together pass the order's
 //!   `fee_per_cu`, each is reduced in proportion: the sum never passes the escrow (invariant FEE).
 //!
@@ -29,6 +29,7 @@ use crate::{
     session::{absorb, attempts, epoch_after, load, wrong_state},
     store::{Stop, View},
 };
+use ruint::aliases::U256;
 use std::collections::BTreeMap;
 use tessera_canon::{Hash, List, PublicKey};
 
@@ -43,17 +44,16 @@ pub fn interval(homes: &Attempts, at: u16, chunks: u32) -> (u32, u32) {
 
 /// What each stage's host earns for a credit: the posted prices, reduced in proportion to `cap` together.
 pub fn pay_per_chunk(posted: &[u128], cap: u128) -> Vec<u128> {
-    let sum = posted.iter().fold(0u128, |sum, price| sum.saturating_add(*price));
-    if sum <= cap {
+    let sum = posted.iter().fold(U256::ZERO, |sum, price| sum + U256::from(*price));
+    if sum <= U256::from(cap) {
         return posted.to_vec();
     }
     posted.iter().map(|price| proportion(*price, cap, sum)).collect()
 }
 
 /// `floor(amount * of / whole)`; the product may pass 128 bits.
-fn proportion(amount: u128, of: u128, whole: u128) -> u128 {
-    use ruint::aliases::U256;
-    let exact = U256::from(amount) * U256::from(of) / U256::from(whole.max(1));
+fn proportion(amount: u128, of: u128, whole: U256) -> u128 {
+    let exact = U256::from(amount) * U256::from(of) / whole.max(U256::ONE);
     let limbs = exact.as_limbs();
     u128::from(limbs[0]) | (u128::from(limbs[1]) << 64)
 }
@@ -61,11 +61,11 @@ fn proportion(amount: u128, of: u128, whole: u128) -> u128 {
 /// What a session pays: to each host, and into the insurance (with what rounding leaves over).
 pub fn split(earned: &BTreeMap<PublicKey, u128>) -> (BTreeMap<PublicKey, u128>, u128) {
     let total = earned.values().fold(0u128, |sum, amount| sum.saturating_add(*amount));
-    let insured = proportion(total, INSURANCE, 10_000);
-    let insured = if proportion(insured, 10_000, INSURANCE) < total { insured + 1 } else { insured };
-    let left = total - insured.min(total);
+    let whole = U256::from(10_000);
+    // Rounded up: what is left is rounded down.
+    let left = proportion(total, 10_000 - INSURANCE, whole);
     let paid: BTreeMap<PublicKey, u128> =
-        earned.iter().map(|(host, amount)| (*host, proportion(*amount, left, total))).collect();
+        earned.iter().map(|(host, amount)| (*host, proportion(*amount, left, U256::from(total)))).collect();
     let out = paid.values().sum::<u128>();
     (paid, total - out)
 }
@@ -239,7 +239,8 @@ pub(crate) fn raise(view: &mut View<'_>, sender: &PublicKey, action: &RaiseSettl
     }
     let homes = attempts(view, &id)?;
     let terms: RunTerms = view.must(&keys::run_terms(&lock.run), "run", lock.run)?;
-    // What is new: legs of attempts that had none, and legs that only now have their home's word.
+    // What is new: legs that only now have their home's word. Nobody else's word adds one, since the last to
+    // speak in the delay could not be answered.
     let mut new: BTreeMap<u16, (Leg, bool)> = BTreeMap::new();
     for leg in action.legs.iter() {
         let own = homes.homes.get(usize::from(leg.attempt)).is_some_and(|a| a.home == *sender);
@@ -252,7 +253,7 @@ pub(crate) fn raise(view: &mut View<'_>, sender: &PublicKey, action: &RaiseSettl
     let mut corrected = false;
     let mut heads: BTreeMap<u16, LegHead> =
         settlement.legs.iter().map(|head| (head.attempt, head.clone())).collect();
-    new.retain(|attempt, (_, proved)| heads.get(attempt).is_none_or(|head| *proved && !head.proved));
+    new.retain(|attempt, (_, proved)| *proved && heads.get(attempt).is_none_or(|head| !head.proved));
     for (attempt, (leg, _)) in &new {
         check_leg(view, &lock, &terms, &homes, *attempt, &leg.hosts)?;
         let stood = heads.contains_key(attempt);
@@ -294,7 +295,7 @@ pub(crate) fn raise(view: &mut View<'_>, sender: &PublicKey, action: &RaiseSettl
 /// `fees` of it were spent; the fund bears them in the proportion in which it put in.
 pub(crate) fn release(view: &mut View<'_>, mut escrow: Escrow, fees: u128) -> Result<(), Stop> {
     let rest = std::mem::take(&mut escrow.held);
-    let spent = proportion(fees, escrow.subsidy, rest.saturating_add(fees));
+    let spent = proportion(fees, escrow.subsidy, U256::from(rest) + U256::from(fees));
     let fund = (std::mem::take(&mut escrow.subsidy) - spent).min(rest);
     if fund > 0 {
         account::to_fund(view, fund)?;

@@ -44,7 +44,7 @@ fn a_fee_moves_by_an_eighth_towards_seventy_percent() {
 fn pay_is_reduced_in_proportion_to_the_orders_cap() {
     assert_eq!(settle::pay_per_chunk(&[10, 20, 30], 60), [10, 20, 30]);
     assert_eq!(settle::pay_per_chunk(&[10, 20, 30], 59), [9, 19, 29]);
-    assert_eq!(settle::pay_per_chunk(&[u128::MAX, u128::MAX], 100), [100, 100]);
+    assert_eq!(settle::pay_per_chunk(&[u128::MAX, u128::MAX], 100), [50, 50]);
     // The specification's example: of 132 U, 3 insure (2 % rounded up) and 129 are paid.
     let (paid, insured) = settle::split(&BTreeMap::from([(public(0), 132)]));
     assert_eq!((paid[&public(0)], insured), (129, 3));
