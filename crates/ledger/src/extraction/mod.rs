@@ -17,4 +17,4 @@ pub(crate) mod operator;
 pub mod record;
 pub mod report;
 
-pub use measurement::SLOTS;
+pub use measurement::MOST as MOST_MEASUREMENTS;

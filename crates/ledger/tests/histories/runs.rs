@@ -129,7 +129,7 @@ pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
         16 => declare(history),
         17 => {
             let (mu, repair) = (history.below(5000) as u16, history.below(1 << 20) as u32);
-            (who, PostMeasurement { run, mu, repair, evidence: Hash([1; 32]) }.into())
+            (who, PostMeasurement { run, mu, repair, evidence: Hash([repair as u8; 32]) }.into())
         }
         _ => (history.below(ACCOUNTS.into()) as u32, join(run, who).into()),
     })
