@@ -29,6 +29,14 @@ deny:
 seeds COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-sim random_kills
 
+# Slow lane: votes against whole states of the past, over COUNT random histories.
+votes COUNT="200":
+    TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-ledger every_vote_counts
+
+# Slow lane: random books through the auction.
+books COUNT="40000":
+    TESSERA_BOOKS={{COUNT}} cargo nextest run -p tessera-ledger --no-capture random_books
+
 # Slow lane: TXS random transactions of every kind over four histories of the ledger, every invariant after each block.
 histories TXS="100000":
     TESSERA_TXS={{TXS}} cargo nextest run -p tessera-ledger --no-capture every_invariant_holds
@@ -68,3 +76,7 @@ gradients PRESET="tiny":
 # Slow lane: the software arithmetic of disputes against the processor, COUNT cases of each function.
 referee COUNT="100000000" SEED="1":
     RUSTFLAGS="-C target-cpu=native" cargo run --release -p tessera-arith --example referee -- {{COUNT}} {{SEED}}
+
+# Slow lane: dispute games of a small machine, and random histories of disputes and audits.
+disputes GAMES="100000" TXS="100000":
+    TESSERA_GAMES={{GAMES}} TESSERA_TRUST_TXS={{TXS}} cargo nextest run -p tessera-ledger --no-capture games histories_of_disputes

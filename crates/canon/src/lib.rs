@@ -24,6 +24,7 @@
 //! This crate knows no message, no ledger and no network.
 
 mod bounded;
+pub mod describe;
 mod hash;
 mod merkle;
 mod prf;
@@ -34,6 +35,7 @@ mod tags;
 pub use bounded::{Blob, List, Text, TooLong};
 pub use bytes;
 pub use commonware_codec as codec;
+pub use describe::{Describe, Described, hex, unhex};
 pub use hash::{Domain, Hash, HexError, digest, digest_bytes, digest_parts};
 pub use merkle::{MAX_MERKLE_DEPTH, MerklePath, MerkleTree, merkle_root};
 pub use prf::Prf;

@@ -57,6 +57,15 @@ macro_rules! record {
                 Ok(Self { $($field: <$ty as $crate::codec::Read>::read_cfg(buf, &Default::default())?),* })
             }
         }
+        impl $crate::Describe for $name {
+            fn describe(&self) -> $crate::Described {
+                #[allow(unused_imports)]
+                use $crate::describe::AsBytes as _;
+                $crate::Described::Record(vec![
+                    $((stringify!($field), $crate::describe::Look(&self.$field).described())),*
+                ])
+            }
+        }
     };
 }
 
@@ -93,6 +102,16 @@ macro_rules! choice {
                     $($tag => Ok(Self::$variant(<$ty as $crate::codec::Read>::read_cfg(buf, &Default::default())?)),)*
                     other => Err($crate::codec::Error::InvalidEnum(other)),
                 }
+            }
+        }
+        impl $crate::Describe for $name {
+            fn describe(&self) -> $crate::Described {
+                #[allow(unused_imports)]
+                use $crate::describe::AsBytes as _;
+                match self { $(Self::$variant(inner) => $crate::Described::Choice(
+                    stringify!($variant),
+                    Box::new($crate::describe::Look(inner).described()),
+                )),* }
             }
         }
         $(impl From<$ty> for $name { fn from(inner: $ty) -> Self { Self::$variant(inner) } })*

@@ -25,5 +25,10 @@ macro_rules! tags {
                 }
             }
         }
+        impl $crate::Describe for $name {
+            fn describe(&self) -> $crate::Described {
+                $crate::Described::Text(match self { $(Self::$variant => stringify!($variant)),* }.into())
+            }
+        }
     };
 }

@@ -8,7 +8,7 @@ use commonware_consensus::{
 };
 use commonware_cryptography::{Digestible, blake3, ed25519};
 use tessera_canon::{
-    Domain, Hash, List, PublicKey,
+    Domain, Hash, List, MerkleTree, PublicKey,
     bytes::BufMut,
     codec::{Buf, EncodeSize, Error, RangeCfg, Read, Write},
     digest, digest_bytes, merkle_root, record,
@@ -109,12 +109,32 @@ impl Header {
 
 /// Root over the transactions of a block, in order.
 pub fn tx_root(txs: &[SignedTx]) -> Hash {
-    merkle_root(txs.iter().map(|tx| digest(TX_LEAF, tx)).collect())
+    merkle_root(txs.iter().map(tx_leaf).collect())
 }
 
 /// Root over the events of a block, in order.
 pub fn event_root(events: &[Event]) -> Hash {
-    merkle_root(events.iter().map(|event| digest(EVENT_LEAF, event)).collect())
+    merkle_root(events.iter().map(event_leaf).collect())
+}
+
+/// The leaf of a transaction under [`tx_root`].
+pub fn tx_leaf(tx: &SignedTx) -> Hash {
+    digest(TX_LEAF, tx)
+}
+
+/// The leaf of an event under [`event_root`].
+pub fn event_leaf(event: &Event) -> Hash {
+    digest(EVENT_LEAF, event)
+}
+
+/// The tree whose root is [`tx_root`].
+pub fn tx_tree(txs: &[SignedTx]) -> MerkleTree {
+    MerkleTree::new(txs.iter().map(tx_leaf).collect())
+}
+
+/// The tree whose root is [`event_root`].
+pub fn event_tree(events: &[Event]) -> MerkleTree {
+    MerkleTree::new(events.iter().map(event_leaf).collect())
 }
 
 /// A header and the transactions that it binds; a value whose transactions are others does not exist.

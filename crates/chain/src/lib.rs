@@ -3,8 +3,9 @@
 //! A block is a [`Header`] and its transactions; its digest is the hash of the header, which binds the
 //! transactions, the events and the state. A [`CertifiedHeader`] adds one threshold signature of the
 //! committee (about 130 bytes, verified with a 96-byte group key that stays the same when members change).
-//! A [`StateProof`] proves cells of the ledger, present or absent, against a certified header.
-//! [`LightClient`] verifies both; trainers, hosts and users need nothing else.
+//! A [`StateProof`] proves cells of the ledger, present or absent, against a certified header; an [`Inclusion`]
+//! proves events and transactions of its block.
+//! [`LightClient`] verifies all of it; trainers, hosts and users need nothing else.
 //!
 //! ```text
 //! committee key --verifies--> finalization --signs--> header digest --binds--> state_root --proves--> cell
@@ -20,17 +21,19 @@
 
 mod block;
 mod certificate;
+mod inclusion;
 mod light;
 mod proof;
 
 pub use block::{
-    Block, BlockDigest, Context, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, SEED_BYTES, Seed, event_root,
-    tx_root,
+    Block, BlockDigest, Context, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, SEED_BYTES, Seed, event_leaf,
+    event_root, event_tree, tx_leaf, tx_root, tx_tree,
 };
 pub use certificate::{
     CertifiedHeader, Finalization, Identity, IdentityError, MAX_LINKS, Scheme, consensus_key,
     consensus_namespace, member_key,
 };
+pub use inclusion::{Inclusion, MAX_PROVED_EVENTS, MAX_PROVED_TXS, ProvedEvent, ProvedTx};
 pub use light::{LightClient, VerifyError};
 pub use proof::{
     CHUNK_BYTES, CellEncoding, ExclusionProof, MAX_PROOF_BYTES, MAX_PROVED_KEYS, PresenceProof, ProvedEntry,

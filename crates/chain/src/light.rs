@@ -4,7 +4,9 @@
 //! says whether it was ever final.
 
 use crate::{
+    block::{event_leaf, tx_leaf},
     certificate::{CertifiedHeader, Identity, IdentityError, Scheme, consensus_namespace},
+    inclusion::Inclusion,
     proof::{CellEncoding, ExclusionProof, MAX_PROOF_DIGESTS, PresenceProof, ProvedEntry, StateProof},
 };
 use commonware_consensus::types::Epoch;
@@ -34,6 +36,9 @@ pub enum VerifyError {
     /// The proof of one key does not hold against the header's state root.
     #[error("the proof for key {key} does not hold against the state at height {height}")]
     BadProof { key: Hash, height: u64 },
+    /// An event or a transaction does not stand where the proof says.
+    #[error("the proof for {what} {index} does not hold against the block at height {height}")]
+    NotIncluded { what: &'static str, index: u64, height: u64 },
 }
 
 /// Verifies what validators say about one network.
@@ -92,6 +97,23 @@ impl LightClient {
                 }
             })
             .collect()
+    }
+    /// Check that events and transactions are those of their block, at the places that their paths name.
+    pub fn verify_inclusion(&self, inclusion: &Inclusion) -> Result<(), VerifyError> {
+        self.verify_header(&inclusion.header)?;
+        let header = &inclusion.header.header;
+        let missing = |what, index| VerifyError::NotIncluded { what, index, height: header.height };
+        for proved in inclusion.events.iter() {
+            if !proved.path.verify(event_leaf(&proved.event), &header.event_root) {
+                return Err(missing("event", proved.path.index));
+            }
+        }
+        for proved in inclusion.txs.iter() {
+            if !proved.path.verify(tx_leaf(&proved.tx), &header.tx_root) {
+                return Err(missing("transaction", proved.path.index));
+            }
+        }
+        Ok(())
     }
     fn on_network(&self, got: Hash) -> Result<(), VerifyError> {
         if got == self.network {

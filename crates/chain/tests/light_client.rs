@@ -126,7 +126,8 @@ fn a_block_exists_only_with_the_transactions_of_its_header() {
     let key = SecretKey::from_seed([8; 32]);
     let tx = |nonce| {
         let action = action::Transfer { to: key.public(), amount: 1 }.into();
-        SignedTx::sign(&key, Tx { network: NETWORK, sender: key.public(), nonce, fee: 1, action })
+        let fee_from = tessera_ledger::FeeSource::default();
+        SignedTx::sign(&key, Tx { network: NETWORK, sender: key.public(), nonce, fee: 1, fee_from, action })
     };
     let txs = vec![tx(0), tx(1)];
     let header = Header { tx_root: tx_root(&txs), ..first() };

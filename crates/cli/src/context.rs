@@ -48,9 +48,23 @@ impl Place {
     pub(crate) async fn enter(&self) -> Result<Visitor> {
         let network = self.network()?;
         let name = network.genesis.name.to_string();
-        Visitor::enter(network).await.with_context(|| format!("connecting to network {name}"))
+        // A first visit from a folder that does not exist yet makes none.
+        let folder = if self.dir.exists() { Some(self.folder()?) } else { None };
+        Visitor::enter_from(network, folder.as_ref())
+            .await
+            .with_context(|| format!("connecting to network {name}"))
     }
 }
+
+/// A failure whose object was printed as the command's result.
+#[derive(Debug)]
+pub(crate) struct Shown(pub(crate) String);
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for Shown {}
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +83,7 @@ impl Output {
     /// Print an error and give its exit code.
     pub(crate) fn failure(self, error: &anyhow::Error) -> ExitCode {
         let code = exit_code(error);
-        if self.json {
+        if self.json && !error.is::<Shown>() {
             let object = serde_json::json!({ "error": format!("{error:#}"), "code": code });
             writeln!(std::io::stdout(), "{object}").ok();
         }

@@ -3,6 +3,7 @@
 use crate::context::{Output, Place, now_ms};
 use anyhow::Result;
 use serde_json::json;
+use tessera_client::routes::{ROUTES, Route, Service};
 use tessera_ledger::query;
 use tessera_node::amount;
 
@@ -21,10 +22,41 @@ pub(crate) enum Command {
         #[arg(value_name = "HEIGHT")]
         height: u64,
     },
+    /// Ask any query of the HTTP surface, for example /runs or /accounts/KEY?proof=1
+    ///
+    /// The answer is JSON and was checked against the committee's key. Without a path: the list of all queries.
+    Get {
+        #[command(flatten)]
+        place: Place,
+        /// Path of the query
+        #[arg(value_name = "PATH")]
+        path: Option<String>,
+    },
+}
+
+/// All queries, one a line.
+fn queries() -> String {
+    let asked = ROUTES.iter().filter(|route| !route.posts());
+    asked.map(|route| format!("{:<50} {}\n", route.path, route.about)).collect()
 }
 
 pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
     match command {
+        Command::Get { path: None, .. } => {
+            let paths: Vec<&str> =
+                ROUTES.iter().filter(|route| !route.posts()).map(|route| route.path).collect();
+            output.result(&json!({ "paths": paths }), queries);
+        }
+        Command::Get { place, path: Some(path) } => {
+            // A request that is not well formed is refused before anybody is asked.
+            Route::find(&path, false)?;
+            let visitor = place.enter().await?;
+            let genesis = visitor.network.genesis.clone().into();
+            let service = Service { client: (*visitor.ledger).clone(), genesis };
+            let answer = service.get(&path).await?;
+            output.result(&answer, || format!("{answer:#}"));
+            visitor.leave().await;
+        }
         Command::Status { place } => {
             let visitor = place.enter().await?;
             let latest = visitor.ledger.latest().await?;

@@ -9,6 +9,7 @@ mod chat;
 mod context;
 mod demo;
 mod doctor;
+mod explain;
 mod ledger;
 mod network;
 mod node;
@@ -53,6 +54,8 @@ enum Command {
     /// Look at the ledger
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Say why a balance is what it is, from proved events
+    Explain(explain::Explain),
     /// Check whether this machine can take part, and how fast it is
     Doctor(doctor::Doctor),
     /// Measure speed and memory against the machine's limits and its last stored results
@@ -87,6 +90,7 @@ async fn dispatch(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Chat(chat) => chat::run(chat, output).await,
         Command::Shares(shares) => shares::run(shares, output).await,
         Command::Ledger(command) => ledger::run(command, output).await,
+        Command::Explain(explain) => explain::run(explain, output).await,
         Command::Doctor(doctor) => doctor::run(doctor, output),
         Command::Bench(bench) => bench::run(bench, output),
     }

@@ -35,6 +35,12 @@ pub(crate) struct Node {
     /// than f may be repaired at a time (of 4, one): wait until it makes blocks again before the next.
     #[arg(long, requires = "validate")]
     repair: bool,
+    /// Answer queries about the ledger over HTTP on this TCP address, for example 127.0.0.1:8080
+    ///
+    /// Off unless asked for. There is no encryption and no login: on an address that others reach, anyone may
+    /// ask. Every answer is checked against the committee's key first. See GET /openapi.json.
+    #[arg(long, value_name = "IP:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:8080")]
+    http: Option<SocketAddr>,
     /// Train the run of this specification: ask for a seat, keep it, earn shares
     #[arg(long, value_name = "SPEC.toml")]
     run: Option<PathBuf>,
@@ -117,12 +123,14 @@ pub(crate) async fn run(node: Node, output: Output) -> Result<()> {
         listen: node.listen,
         validate: node.validate,
         repair: node.repair,
+        http: node.http,
     };
     let daemon = Daemon::start(&options).await?;
     let (key, name) = (daemon.key.public(), daemon.network.genesis.name.to_string());
     let object = json!({
         "event": "started", "key": key, "address": daemon.address, "network": name,
         "network_id": daemon.network.id, "validate": node.validate, "process": std::process::id(),
+        "http": daemon.http.as_ref().map(|http| http.address()),
     });
     events.tell(&object, || {
         let role = if node.validate { "validating" } else { "watching" };

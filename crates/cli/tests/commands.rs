@@ -91,3 +91,11 @@ fn doctor_computes_the_committed_bits_with_one_thread_and_with_all() {
     assert!(found["gflops"].as_f64().unwrap() > 0.0);
     assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "it leaves nothing behind");
 }
+
+#[test]
+fn the_list_of_queries_needs_no_network_and_a_malformed_query_is_refused_before_it_is_asked() {
+    let listed = succeed(&["ledger", "get"]);
+    assert!(listed["paths"].as_array().unwrap().iter().any(|path| path == "/runs/{run}"), "{listed}");
+    refuse(&["ledger", "get", "/runs/12"], 1, &["expected run to be 64 hexadecimal digits", "got 12"]);
+    refuse(&["ledger", "get", "/nowhere"], 1, &["expected a path of /openapi.json", "got /nowhere"]);
+}

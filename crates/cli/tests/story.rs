@@ -72,6 +72,7 @@ fn a_network_survives_what_is_done_to_it_and_learns_exactly_what_one_process_lea
     assert_eq!(shown["state_roots"], reference["state_roots"], "the swarm and one process differ");
 
     credits_are_used_once(&mut world, &spec, &run, &mut trainers[places.of(0, 0)]);
+    every_balance_is_explained(&world, &names, &run);
     places.0.clear();
     for trainer in &mut trainers {
         let ended = trainer.stop();
@@ -323,6 +324,21 @@ impl Drop for Disk {
         // Lazily: after a failed test its node may still be there.
         Command::new("umount").arg("-l").arg(&self.0).status().ok();
     }
+}
+
+/// After all kills, repairs and sales: each sum of events is what the ledger holds.
+fn every_balance_is_explained(world: &World, names: &[String], run: &str) {
+    let mut subjects: Vec<(&str, Option<&str>)> = names.iter().map(|name| (name.as_str(), None)).collect();
+    subjects.extend([("user", None), ("user", Some(run))]);
+    for (name, id) in subjects {
+        let explain = ["explain", id.unwrap_or_default()];
+        let found = succeed(&world.command(name, &explain[..1 + usize::from(id.is_some())]));
+        assert_eq!((&found["holds"], &found["indexed_from"]), (&true.into(), &"1".into()), "{found}");
+        assert!(found["parts"][0]["lines"].as_array().is_some_and(|lines| !lines.is_empty()), "{found}");
+    }
+    let supply = succeed(&world.command("user", &["ledger", "get", &format!("/runs/{run}/supply?proof=1")]));
+    assert!(supply["data"]["total"].is_string() && supply["proofs"][0].is_string(), "{supply}");
+    refuse(&world.command("user", &["ledger", "get", "/runs/7"]), 1, &["expected run to be 64", "got 7"]);
 }
 
 fn credits_are_used_once(world: &mut World, spec: &Path, run: &str, host: &mut Node) {

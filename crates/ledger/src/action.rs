@@ -4,8 +4,8 @@
 use tessera_canon::choice;
 
 pub use crate::{
-    accounts::action::*, credits::action::*, extraction::action::*, market::action::*, ownership::action::*,
-    runs::action::*,
+    accounts::action::*, credits::action::*, extraction::action::*, governance::action::*, market::action::*,
+    ownership::action::*, runs::action::*, trust::action::*,
 };
 
 choice! {
@@ -13,6 +13,10 @@ choice! {
     pub enum Action {
         // Accounts and validators.
         1 => Transfer(Transfer),
+        2 => RotateKey(RotateKey),
+        3 => ValidatorBond(ValidatorBond),
+        4 => ValidatorUnbond(ValidatorUnbond),
+        5 => ReportDoubleSign(ReportDoubleSign),
         // Runs.
         9 => CreateRun(CreateRun),
         10 => JoinRun(JoinRun),
@@ -26,9 +30,20 @@ choice! {
         61 => LapseSeat(LapseSeat),
         122 => WithdrawBond(WithdrawBond),
         // Trust.
+        15 => OpenDispute(OpenDispute),
+        16 => DisputeStep(DisputeStep),
+        17 => ResolveDispute(ResolveDispute),
+        18 => AuditCommit(AuditCommit),
+        19 => AuditReveal(AuditReveal),
+        90 => SealCanary(SealCanary),
+        91 => OpenCanary(OpenCanary),
         // Shares.
         22 => TransferShares(TransferShares),
+        23 => BasketTransfer(BasketTransfer),
+        24 => AutoSellWrap(AutoSellWrap),
+        25 => AutoSellUnwrap(AutoSellUnwrap),
         26 => ClaimCredits(ClaimCredits),
+        27 => ClaimProceeds(ClaimProceeds),
         // Credits.
         28 => Reshape(Reshape),
         30 => LockNotes(LockNotes),
@@ -37,10 +52,15 @@ choice! {
         34 => ExpireLock(ExpireLock),
         62 => FinalizeSession(FinalizeSession),
         // Market.
-        63 => PostOffer(PostOffer),
-        64 => BuyOffer(BuyOffer),
-        65 => CancelOffer(CancelOffer),
+        41 => OrderCommit(OrderCommit),
+        42 => OrderReveal(OrderReveal),
+        43 => OrderCancel(OrderCancel),
+        46 => HostAsk(HostAsk),
         // Governance.
+        48 => Propose(Propose),
+        49 => Vote(Vote),
+        50 => Delegate(Delegate),
+        51 => Execute(Execute),
         // Extraction.
         120 => DeclareOperator(DeclareOperator),
         121 => PostMeasurement(PostMeasurement),

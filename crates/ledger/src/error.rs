@@ -60,7 +60,7 @@ pub enum TxError {
     Spent { note: Hash, by: Hash },
     #[error("note {note} is locked by order {order}")]
     Locked { note: Hash, order: Hash },
-    #[error("note {note} is on offer {offer}")]
+    #[error("note {note} is for sale by order {offer}")]
     Offered { note: Hash, offer: Hash },
     #[error("note {note} has no valid proof of its owner {owner}")]
     NotOwner { note: Hash, owner: Hash },
@@ -70,10 +70,6 @@ pub enum TxError {
     Sum { what: &'static str, expected: u128, got: u128 },
     #[error("only {expected} may do this, {got} sent it")]
     Role { expected: String, got: PublicKey },
-    #[error("{got} credits are left of the {wanted} wanted")]
-    OfferTooSmall { wanted: u64, got: u64 },
-    #[error("the price is {price} nano-U per credit, above the limit of {limit}")]
-    Price { limit: u128, price: u128 },
     #[error("series {got} is not live; the run is in series {expected}")]
     Series { expected: u16, got: u16 },
     #[error("the lock must end after height {from} and by {to}, got {got}")]
@@ -94,6 +90,49 @@ pub enum TxError {
     Early { what: &'static str, after: u64, now: u64 },
     #[error("{what} went past the largest number the ledger keeps")]
     Overflow { what: &'static str },
+
+    // Accounts, validators and governance.
+    #[error("the signature is not {key}'s over this statement")]
+    KeySignature { key: PublicKey },
+    #[error("the consensus key {key} was slashed")]
+    Slashed { key: PublicKey },
+    #[error("{what} do not contradict each other")]
+    NotConflict { what: &'static str },
+    #[error("nobody may vote {what}")]
+    Forbidden { what: &'static str },
+    #[error("{what} was to change from {old}, it is {now}")]
+    Stale { what: &'static str, old: u128, now: u128 },
+    #[error("at most {max} {what} are allowed at a time")]
+    TooMany { what: &'static str, max: u64 },
+    #[error("proposal {proposal} is {got}")]
+    Closed { proposal: Hash, got: &'static str },
+    #[error("{account} had no votes and no verified work just before block {posted}")]
+    NoPower { account: PublicKey, posted: u64 },
+    #[error("{account} does not let {got} vote for it")]
+    NotDelegate { account: PublicKey, got: PublicKey },
+    #[error("{locked} shares have voted and cannot move until the vote ends; {movable} can, not {needed}")]
+    VoteLocked { locked: u128, movable: u128, needed: u128 },
+    // Trust.
+    #[error("{account} is barred from the run until window {until}, this is {now}")]
+    Barred { account: PublicKey, until: u64, now: u64 },
+    #[error("the claim must be {expected} for this, it is {got}")]
+    ClaimState { expected: &'static str, got: &'static str },
+    #[error("{needed} shares are to be moved, the transfer lock leaves {movable}")]
+    SharesLocked { needed: u128, movable: u128 },
+    #[error("the dispute waits for {expected}, this is {got}")]
+    Turn { expected: &'static str, got: &'static str },
+    #[error("this network has no referee for accusations of kind {kind}, so none is taken")]
+    NoReferee { kind: String },
+    #[error("the referee cannot judge this step: {reason}")]
+    Referee { reason: String },
+    #[error("the evidence does not count: {detail}")]
+    Evidence { detail: &'static str },
+    #[error("level {level} of the dispute: {detail}")]
+    Child { level: u8, detail: &'static str },
+    #[error(
+        "audits that find {audit_rate}/10000, {windows} pending windows and a bond of {bond} claims do not deter fakes"
+    )]
+    Deterrence { audit_rate: u16, windows: u32, bond: u16 },
 
     // Runs.
     #[error("the evaluation of window {window} is not over; its phase ends at height {until} at the latest")]
@@ -122,6 +161,29 @@ pub enum TxError {
         "all {count} measurements that count have a mu of at least {mu} / 10 000; post a worse one or wait"
     )]
     Measurements { count: usize, mu: u16 },
+    // Market.
+    #[error("orders can be {got} now; wait until they can be {expected}")]
+    AuctionPhase { expected: &'static str, got: &'static str },
+    #[error("the batch has {most} orders already; wait for the next one")]
+    BookFull { most: u32 },
+    #[error("the terms and the salt are not those that order {order} was sealed with")]
+    Seal { order: Hash },
+    #[error("the order needs {needed} of escrow, it has {got}")]
+    Collateral { needed: u128, got: u128 },
+    #[error("note {note} is bound to its owner and cannot be sold")]
+    NotForSale { note: Hash },
+    #[error("the last change of these shares waits until the pool has sold {unsold} older credits")]
+    PoolBusy { unsold: u64 },
+    #[error("the owners of the run allow at most {most} nano-U, got {got}")]
+    Cap { most: u128, got: u128 },
+    #[error("note {note} cannot pay the fee: it {problem}")]
+    FeeNote { note: Hash, problem: &'static str },
+    #[error("the fee takes {expected} credits, {got} are there")]
+    FeeCredits { expected: u64, got: u64 },
+    #[error("run {run} has no median price yet, so its credits pay no fee")]
+    NoMedian { run: Hash },
+    #[error("credits of run {run} pay at most {most} nano-U of fees in an epoch, and have")]
+    FeeQuota { run: Hash, most: u128 },
 }
 
 impl TxError {
@@ -136,6 +198,10 @@ impl TxError {
                 | Self::FeeTooSmall { .. }
                 | Self::FeeFunds { .. }
                 | Self::Waived { .. }
+                | Self::FeeNote { .. }
+                | Self::FeeCredits { .. }
+                | Self::NoMedian { .. }
+                | Self::FeeQuota { .. }
         )
     }
     /// Whether the same action may succeed later without being changed.
@@ -153,11 +219,21 @@ impl TxError {
                 | Self::NothingDue
                 | Self::NoHome
                 | Self::Early { .. }
+                | Self::TooMany { .. }
+                | Self::VoteLocked { .. }
+                | Self::Barred { .. }
+                | Self::SharesLocked { .. }
                 | Self::Evaluating { .. }
                 | Self::Phase { .. }
                 | Self::BondLocked { .. }
                 | Self::Admission { .. }
                 | Self::Waived { .. }
+                | Self::AuctionPhase { .. }
+                | Self::BookFull { .. }
+                | Self::PoolBusy { .. }
+                | Self::FeeCredits { .. }
+                | Self::NoMedian { .. }
+                | Self::FeeQuota { .. }
         )
     }
 }

@@ -7,8 +7,8 @@ use crate::record::ExtractionReport;
 use tessera_canon::{Domain, Hash, MerkleTree, choice, digest, merkle_root};
 
 pub use crate::{
-    accounts::event::*, credits::event::*, extraction::event::*, machine::event::*, market::event::*,
-    ownership::event::*, runs::event::*,
+    accounts::event::*, credits::event::*, extraction::event::*, governance::event::*, machine::event::*,
+    market::event::*, ownership::event::*, runs::event::*, trust::event::*,
 };
 
 const EVENT: Domain = Domain::new("tessera/ledger/event/v1");
@@ -20,6 +20,12 @@ choice! {
         // Accounts and validators.
         2 => FeePaid(FeePaid),
         3 => Transferred(Transferred),
+        4 => KeyRotated(KeyRotated),
+        5 => BondChanged(BondChanged),
+        6 => BondReleased(BondReleased),
+        7 => ValidatorSlashed(ValidatorSlashed),
+        8 => ValidatorSetChanged(ValidatorSetChanged),
+        9 => Issued(Issued),
         // Runs.
         10 => RunCreated(RunCreated),
         11 => RunStateChanged(RunStateChanged),
@@ -52,11 +58,35 @@ choice! {
         56 => HostPaid(HostPaid),
         57 => Expired(Expired),
         // Market.
-        80 => OfferPosted(OfferPosted),
-        81 => OfferCancelled(OfferCancelled),
-        82 => Sold(Sold),
+        80 => OrderCommitted(OrderCommitted),
+        81 => OrderRevealed(OrderRevealed),
+        82 => OrderReturned(OrderReturned),
+        83 => OrderForfeited(OrderForfeited),
+        84 => OrderFilled(OrderFilled),
+        85 => AuctionCleared(AuctionCleared),
+        86 => AutoSold(AutoSold),
+        87 => AutoSellChanged(AutoSellChanged),
+        88 => ProceedsClaimed(ProceedsClaimed),
+        89 => HostAsked(HostAsked),
+        90 => StagePriced(StagePriced),
+        91 => FeePaidInCredits(FeePaidInCredits),
         // Trust.
+        110 => DisputeOpened(DisputeOpened),
+        111 => DisputeMoved(DisputeMoved),
+        112 => DisputeClosed(DisputeClosed),
+        113 => Slashed(Slashed),
+        114 => PanelDrawn(PanelDrawn),
+        115 => AuditRevealed(AuditRevealed),
+        116 => CanaryOpened(CanaryOpened),
+        117 => FalseAudit(FalseAudit),
         // Governance.
+        140 => Proposed(Proposed),
+        141 => VoteCast(VoteCast),
+        142 => VotingExtended(VotingExtended),
+        143 => DelegationChanged(DelegationChanged),
+        144 => VotingEnded(VotingEnded),
+        145 => Executed(Executed),
+        146 => ParameterChanged(ParameterChanged),
         // Extraction.
         170 => OperatorDeclared(OperatorDeclared),
         171 => MeasurementPosted(MeasurementPosted),

@@ -7,8 +7,8 @@ use crate::cell::Key;
 use tessera_canon::{Domain, Hash, digest};
 
 pub use crate::{
-    accounts::keys::*, credits::keys::*, extraction::keys::*, machine::keys::*, market::keys::*,
-    ownership::keys::*, runs::keys::*,
+    accounts::keys::*, credits::keys::*, extraction::keys::*, governance::keys::*, machine::keys::*,
+    market::keys::*, ownership::keys::*, runs::keys::*, trust::keys::*,
 };
 
 const KEY: Domain = Domain::new("tessera/ledger/key/v1");

@@ -10,6 +10,8 @@ use crate::{
 };
 use tessera_canon::{Hash, PublicKey};
 
+pub use crate::market::query::*;
+
 /// The value at `key`.
 pub fn read<T: Stored>(get: impl Fn(&Key) -> Option<Cell>, key: &Key) -> Option<T> {
     get(key).as_ref().and_then(Cell::unpack).and_then(T::from_record)
@@ -57,10 +59,8 @@ one_cell! {
     evaluation(run: &Hash) -> Evaluation = evaluation;
     /// Where a forked run comes from.
     lineage(child: &Hash) -> Lineage = lineage;
-    /// What a run's owners may change.
-    run_policy(run: &Hash) -> RunPolicy = run_policy;
     /// An account's verified work over all runs.
-    work(account: &PublicKey) -> Work = work;
+    verified_work(account: &PublicKey) -> VerifiedWork = verified_work;
     /// The declared operator of an account in a run.
     affiliation(run: &Hash, account: &PublicKey) -> Affiliation = affiliation;
     /// Stages that an operator ever held in a run.
@@ -69,14 +69,52 @@ one_cell! {
     extraction(run: &Hash) -> ExtractionReport = extraction_report;
     /// A note.
     note(id: &Hash) -> Note = note;
-    /// An offer.
-    offer(id: &Hash) -> Offer = offer;
     /// A lock.
     lock(order: &Hash) -> Lock = lock;
     /// The money of a lock.
     escrow(order: &Hash) -> Escrow = escrow;
     /// The posted settlement of a lock.
     settlement(order: &Hash) -> Settlement = settlement;
+    // Validators and governance.
+    /// An account's bond as a validator.
+    bond(account: &PublicKey) -> Bond = validator_bond;
+    /// The validators of this epoch.
+    validator_set() -> ValidatorSet = validator_set;
+    /// Where the schedule of issuance stands.
+    issuance() -> Issuance = issuance;
+    /// The policy of a run in force.
+    run_policy(run: &Hash) -> RunPolicy = run_policy;
+    /// The rules of voting.
+    governance() -> GovernanceTerms = governance;
+    /// A proposal.
+    proposal(id: &Hash) -> Proposal = proposal;
+    /// What a proposal does.
+    motion(id: &Hash) -> ProposalMotion = motion;
+    /// The votes on a proposal.
+    tally(id: &Hash) -> Tally = tally;
+    /// An account's vote.
+    ballot(proposal: &Hash, account: &PublicKey) -> Ballot = ballot;
+    /// Whom an account lets vote for it.
+    delegation(run: &Hash, account: &PublicKey) -> Delegation = delegation;
+    /// What the voters of a run share; of the network for [`Hash::ZERO`].
+    assembly(run: &Hash) -> Assembly = assembly;
+    /// Verified work of an account in a run; in all for [`Hash::ZERO`].
+    chamber_work(run: &Hash, account: &PublicKey) -> ChamberWork = chamber_work;
+    // Trust.
+    /// What a run's verdicts say of an account.
+    conduct(run: &Hash, account: &PublicKey) -> Conduct = conduct;
+    /// An open dispute; its id is the key of the claim.
+    dispute(id: &Hash) -> Dispute = dispute;
+    /// A panel of auditors.
+    panel(id: &Hash) -> Panel = panel;
+    /// An auditor's word.
+    audit_vote(panel: &Hash, auditor: &PublicKey) -> AuditVote = audit_vote;
+    /// What audits of a run found.
+    audit_stats(run: &Hash) -> AuditStats = audit_stats;
+    /// A sealed canary.
+    canary(run: &Hash, window: u32, account: &PublicKey) -> Canary = canary;
+    /// What the transfer lock holds of an owner's shares; see also [`movable_shares`].
+    vesting(run: &Hash, account: &PublicKey) -> Vesting = vesting;
 }
 
 /// The committee of the last evaluation of `run`: the evaluation's cell, then one cell for each member.
@@ -119,10 +157,6 @@ pub fn holdings_of(get: impl Fn(&Key) -> Option<Cell>, account: &PublicKey) -> V
     let runs = list(&get, &keys::list_of_holdings(account));
     runs.iter().filter_map(|run| owner(&get, run, account)).collect()
 }
-/// The open offers of a run.
-pub fn offers_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Offer> {
-    list(&get, &keys::list_of_offers(run)).iter().filter_map(|id| offer(&get, id)).collect()
-}
 /// Keys of every stage of a run.
 pub fn keys_for_stages(terms: &RunTerms) -> Vec<Key> {
     (0..terms.stages).map(|stage| keys::stage(&terms.run, stage)).collect()
@@ -159,4 +193,59 @@ pub fn due_credits(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, account: &Pub
     let (Some(mut owner), Some(credits)) = (owner(&get, run, account), credits(&get, run)) else { return 0 };
     crate::accumulator::touch(&mut owner, &credits);
     owner.due
+}
+
+/// Votes (active shares; for the network bonded U) and grown work with which `account` can vote on a proposal that
+/// takes votes: up to six cells, and one for each later change of the holding.
+pub fn power(
+    get: impl Fn(&Key) -> Option<Cell>,
+    proposal: &Proposal,
+    account: &PublicKey,
+) -> (u128, ruint::aliases::U256) {
+    use crate::governance::history;
+    use ruint::aliases::U256;
+    let (run, network) = (&proposal.run, proposal.run == Hash::ZERO);
+    let held = if network {
+        bond(&get, account).map_or(0, |bond| bond.power())
+    } else {
+        owner(&get, run, account).map_or(0, |owner| crate::market::query::voting_shares(&get, &owner))
+    };
+    let done = chamber_work(&get, run, account).map_or(U256::ZERO, |work| work.amount.0);
+    let at = |subject: Hash, now: U256| {
+        let entry = |key: &Key| Ok::<_, std::convert::Infallible>(read::<History>(&get, key));
+        match history::just_before(entry, &subject, proposal.posted, now) {
+            Ok(amount) => amount,
+            Err(never) => match never {},
+        }
+    };
+    let votes = at(history::shares_of(run, account), U256::from(held));
+    (votes.saturating_to(), at(history::work_of(run, account), done))
+}
+/// All proposals of a run, or of the network for [`Hash::ZERO`].
+pub fn proposals_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Proposal> {
+    list(&get, &keys::list_of_proposals(run)).iter().filter_map(|id| proposal(&get, id)).collect()
+}
+/// Active shares that `account` could transfer in `epoch`, votes aside: its owner and vesting cells, and the run's.
+pub fn movable_shares(
+    get: impl Fn(&Key) -> Option<Cell>,
+    run: &Hash,
+    account: &PublicKey,
+    epoch: u32,
+) -> u128 {
+    let held = owner(&get, run, account).map_or(0, |owner| owner.shares);
+    let Some(vesting) = vesting(&get, run, account) else { return held };
+    let policy: Option<RunPolicy> = read(&get, &keys::run_policy(run));
+    let trust: Option<TrustParams> = read(&get, &keys::trust_params());
+    let since: Option<Unlocking> = read(&get, &keys::unlocking(run));
+    let lock = crate::ownership::vesting::Lock {
+        span: policy.map_or(0, |record| record.policy.transfer_lock),
+        serving: trust.unwrap_or_default().serving_lock,
+        since: since.map(|unlocking| unlocking.since),
+        now: epoch,
+    };
+    held.saturating_sub(vesting.locked(&lock))
+}
+/// The open disputes.
+pub fn disputes(get: impl Fn(&Key) -> Option<Cell>) -> Vec<Dispute> {
+    list(&get, &keys::list_of_disputes()).iter().filter_map(|id| dispute(&get, id)).collect()
 }

@@ -4,7 +4,7 @@
 
 use ruint::aliases::U256;
 use tessera_canon::{
-    Text,
+    Describe, Described, Text,
     bytes::BufMut,
     choice,
     codec::{Buf, Error, FixedSize, Read, Write},
@@ -15,11 +15,13 @@ pub use crate::{
     action::{ChunkPrice, FeeShare, LossSource, RiskRule},
     credits::record::*,
     extraction::record::*,
-    genesis::{NetworkPolicy, Params},
+    genesis::{NetworkPolicy, Params, SecurityTerms},
+    governance::{record::*, terms::GovernanceTerms},
     machine::record::*,
     market::record::*,
     ownership::record::*,
     runs::{policy::RunPolicy, record::*},
+    trust::{params::TrustParams, record::*},
 };
 
 /// A network address as text, `ip:port`.
@@ -40,6 +42,11 @@ impl Read for Wide {
     type Cfg = ();
     fn read_cfg(buf: &mut impl Buf, _: &()) -> Result<Self, Error> {
         Ok(Self(U256::from_be_bytes(<[u8; 32]>::read_cfg(buf, &())?)))
+    }
+}
+impl Describe for Wide {
+    fn describe(&self) -> Described {
+        Described::Text(self.0.to_string())
     }
 }
 
@@ -65,19 +72,27 @@ macro_rules! records {
 records! {
     // Accounts and validators.
     1 => Globals, 2 => Params, 3 => Account, 4 => Validator, 5 => NetworkPolicy,
+    6 => SecurityTerms, 7 => Bond, 8 => ValidatorKey, 9 => ValidatorSet, 200 => ValidatorTotals, 201 => Issuance,
+    202 => AuditTotal, 203 => AuditCount,
     // Runs.
     10 => RunTerms, 11 => Run, 12 => Designer, 13 => Stage, 14 => Seat, 15 => Member, 16 => Window,
     17 => StageReport, 18 => RunPolicy, 19 => Evaluation, 20 => EvalMember, 21 => CommitteeParams, 22 => Lineage,
     // Shares.
-    30 => Credits, 31 => Claim, 32 => Owner,
+    30 => Credits, 31 => Claim, 32 => Owner, 33 => Vesting, 34 => Unlocking,
     // Credits.
     40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => FeeShares,
     // Market.
-    60 => Offer,
+    60 => MarketOrder, 61 => OrderNotes, 62 => Batch, 63 => PriceHead, 64 => PricePart, 65 => AutoSell, 66 => Lot,
+    67 => Wrap, 68 => Proceeds, 69 => OwnerProceeds, 70 => HostOffer, 71 => StagePrice, 72 => ClassHolding,
+    73 => MarketParams,
     // Trust.
+    80 => TrustParams, 81 => Conduct, 83 => Dispute, 84 => DisputeLevel, 85 => DisputeProof,
+    86 => Panel, 87 => AuditVote, 88 => AuditStats, 89 => Canary,
     // Governance.
+    100 => GovernanceTerms, 101 => Proposal, 102 => ProposalMotion, 103 => Tally, 104 => Ballot, 105 => VoteLock,
+    106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => ChamberWork, 110 => History,
     // Extraction.
-    120 => Work, 121 => Affiliation, 122 => Coverage, 123 => Concentration, 124 => ExtractionReport,
+    120 => VerifiedWork, 121 => Affiliation, 122 => Coverage, 123 => Concentration, 124 => ExtractionReport,
     125 => Measurement, 126 => ExtractionParams,
     240 => ListLength, 241 => ListSlot, 242 => ListPosition,
 }
@@ -85,8 +100,12 @@ records! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{action::Blend, cell::Cell};
-    use tessera_canon::{Hash, List, PublicKey};
+    use crate::{
+        action::{Asset, Blend, Change, Changes, Choice, MarketId, OrderTerms, Side},
+        cell::Cell,
+        governance::parameter::Parameter,
+    };
+    use tessera_canon::{Blob, Hash, List, PublicKey};
 
     /// Records whose size varies, at their largest; the others have one size each and are packed in every test.
     #[test]
@@ -94,6 +113,7 @@ mod tests {
         let (hash, key) = (Hash([255; 32]), PublicKey([255; 32]));
         let endpoint = Endpoint::new("9".repeat(64)).expect("64 bytes are allowed");
         let share = FeeShare { host: key, amount: u128::MAX };
+        let point = PricePoint { epoch: 1, price: 1, volume: 1 };
         let largest: Vec<Record> = vec![
             Validator { index: u32::MAX, key, endpoint: endpoint.clone() }.into(),
             RunTerms {
@@ -182,6 +202,109 @@ mod tests {
             .into(),
             LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
             FeeShares { shares: List::new(vec![share; 5]).expect("five fit") }.into(),
+            Account {
+                key,
+                balance: 1,
+                nonce: 1,
+                signer: key,
+                next: Some(NextSigner { key, from: u64::MAX }),
+            }
+            .into(),
+            ProposalMotion {
+                proposal: hash,
+                motion: Changes {
+                    changes: List::new(vec![Change { parameter: Parameter::Theta, old: 1, new: 2 }; 5])
+                        .expect("five fit"),
+                }
+                .into(),
+            }
+            .into(),
+            Tally {
+                proposal: hash,
+                yes: 1,
+                no: 1,
+                abstain: 1,
+                work_yes: Wide::default(),
+                work_no: Wide::default(),
+                quorum_at: Some(u64::MAX),
+            }
+            .into(),
+            Ballot {
+                proposal: hash,
+                account: key,
+                by: key,
+                choice: Choice::Yes,
+                votes: 1,
+                work: Wide::default(),
+                locked: 1,
+                older: hash,
+            }
+            .into(),
+            // Trust.
+            DisputeProof { dispute: hash, at: 1, bytes: Blob::new(vec![1; PROOF_CELL]).expect("it fits") }
+                .into(),
+            Panel {
+                id: hash,
+                run: hash,
+                window: 1,
+                stage: 1,
+                index: 1,
+                parties: List::new(vec![key; 2]).expect("two fit"),
+                drawn: Some(1),
+                auditors: List::new(vec![key; MAX_AUDITORS]).expect("they fit"),
+            }
+            .into(),
+            Dispute {
+                id: hash,
+                run: hash,
+                window: 1,
+                stage: 1,
+                index: 1,
+                challenger: key,
+                accused: key,
+                bond: 1,
+                counter: 1,
+                audit: true,
+                paneled: true,
+                late: true,
+                phase: DisputePhase::Prove,
+                kind: Some(crate::trust::kind::Kind::Dot),
+                evidence: hash,
+                level: 1,
+                proof: 1,
+                deadline: 1,
+            }
+            .into(),
+            // Market.
+            MarketOrder {
+                id: hash,
+                market: MarketId { asset: Asset::Cu, run: hash, series: 1 },
+                batch: 1,
+                owner: key,
+                seal: hash,
+                held: Held::Money,
+                amount: 1,
+                terms: Some(OrderTerms { side: Side::Bid, limit: 1, quantity: 1, to: hash }),
+            }
+            .into(),
+            OrderNotes { order: hash, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
+            PricePart {
+                asset: Asset::Cu,
+                run: hash,
+                part: 1,
+                points: List::new(vec![point; 4]).expect("four fit"),
+            }
+            .into(),
+            Wrap {
+                run: hash,
+                account: key,
+                counted: 1,
+                pending: Some(1),
+                now: 1,
+                part: crate::accumulator::Part::at(Wide::default()),
+                due: 1,
+            }
+            .into(),
         ];
         for record in largest {
             assert_eq!(Cell::pack(&record).unpack(), Some(record));

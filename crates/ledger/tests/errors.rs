@@ -1,7 +1,13 @@
 //! Provoke every reason for refusal once, each by one case, and read its name and figures.
 
+#[path = "trust/machine.rs"]
+mod machine;
 #[path = "errors/runs.rs"]
 mod runs_room;
+#[path = "trust/setting.rs"]
+mod setting;
+#[path = "errors/trust.rs"]
+mod trust_room;
 mod world;
 
 use std::collections::BTreeSet;
@@ -15,18 +21,19 @@ use tessera_ledger::{
     record::{NoteState, Seat},
     tx::{SignedTx, Tx},
 };
-use world::*;
+use world::{market::*, *};
 
 /// The variant's name.
 fn name(error: &TxError) -> String {
     format!("{error:?}").split([' ', '{', '(']).next().unwrap_or_default().to_string()
 }
 
-/// Every variant, from the source, so that a new one without a case fails this test.
+/// Every variant before the rooms' own blocks, from the source, so that a new one without a case fails this test.
 fn every_name() -> BTreeSet<String> {
     let source = include_str!("../src/error.rs");
     let body =
         source.split("pub enum TxError {").nth(1).expect("the enum").split("\n}").next().expect("its end");
+    let body = body.split("\n    // ").next().expect("its common part");
     body.lines()
         .filter(|line| line.starts_with("    ") && line.as_bytes().get(4).is_some_and(u8::is_ascii_uppercase))
         .map(|line| line.trim().split([' ', ',', '{']).next().unwrap_or_default().to_string())
@@ -66,6 +73,7 @@ fn envelopes(table: &mut Table) {
         sender: public(1),
         nonce: 0,
         fee: 500_000,
+        fee_from: tessera_ledger::FeeSource::default(),
         action: Transfer { to: public(2), amount: 1 }.into(),
     };
     let good = body(&world);
@@ -157,16 +165,6 @@ fn credits(t: &mut Table) {
     let to_self = |cu| vec![NoteOutput { owner: owner(5), cu }];
     t.case(&mut world, 5, reshape(network, vec![first], to_self(11)), "Sum");
     t.case(&mut world, 5, reshape(network, vec![second], to_self(10)), "NotOwner");
-    let offer = world.ok(5, PostOffer { note: first, price: 10 }).tx;
-    t.case(&mut world, 5, reshape(network, vec![first], to_self(10)), "Offered");
-    t.case(&mut world, 6, CancelOffer { offer }, "Role");
-    let buy = |cu, max_price| BuyOffer { offer, cu, max_price, to: owner(6) };
-    t.case(&mut world, 6, buy(11, 10), "OfferTooSmall");
-    t.case(&mut world, 6, buy(1, 9), "Price");
-    world.ok(5, CancelOffer { offer });
-    let dear = world.ok(5, PostOffer { note: first, price: u128::MAX }).tx;
-    t.case(&mut world, 6, BuyOffer { offer: dear, cu: 10, max_price: u128::MAX, to: owner(6) }, "Overflow");
-    world.ok(5, CancelOffer { offer: dear });
 
     // A second run, so that notes can be mixed.
     let other = Hash([4; 32]);
@@ -184,6 +182,7 @@ fn credits(t: &mut Table) {
     let order = world.order(5, vec![first], &chain);
     t.case(&mut world, 5, lock(LockOrder { series: 1, ..order.clone() }), "Series");
     t.case(&mut world, 5, lock(LockOrder { open_until: 1, ..order.clone() }), "OpenUntil");
+    t.case(&mut world, 5, lock(LockOrder { fee_per_cu: u128::MAX, ..order.clone() }), "Overflow");
     // Without hosts there is no home.
     let mut empty = world.clone();
     for seat in query::seats_of_stage(empty.get(), &RUN, 0) {
@@ -237,6 +236,128 @@ fn late_settlement(t: &mut Table) {
     t.case(&mut world, 5, late, "Late");
 }
 
+fn market(t: &mut Table) {
+    let mut parameters = free_shares(params());
+    parameters.market.max_orders = 2;
+    parameters.market.credit_fees = 1;
+    let mut world = World::trained_run(8, parameters, 9000, 90);
+    world.next_boundary();
+    let cu = credits_of(RUN);
+    let note = world.claim_note(RUN, 0);
+    let commit =
+        |collateral: Collateral, market: MarketId| OrderCommit { market, seal: Hash::ZERO, collateral };
+    let money = || Collateral::from(MoneyCollateral { amount: 100 });
+    let notes = |notes| Collateral::from(NoteCollateral { notes: list(notes) });
+    let shares = || Collateral::from(ShareCollateral { amount: 1 });
+
+    // Every case takes a block: the second half of a batch of 4 has two.
+    world.wait_for(Asset::Cu, true);
+    t.case(&mut world, 5, commit(money(), cu.clone()), "AuctionPhase");
+    world.wait_for(Asset::Share, false);
+    t.case(&mut world, 5, commit(notes(vec![note]), shares_of(RUN)), "Parameter");
+    world.wait_for(Asset::Cu, false);
+    t.case(&mut world, 5, commit(shares(), cu.clone()), "Parameter");
+    world.wait_for(Asset::Cu, false);
+    t.case(&mut world, 5, commit(money(), MarketId { series: 1, ..cu.clone() }), "Series");
+    world.wait_for(Asset::Cu, false);
+    t.case(&mut world, 5, commit(notes(vec![note]), cu.clone()), "NotOwner");
+
+    // Orders with every kind of mistake: two fill the batch.
+    let good = bid(5, 10, 3);
+    world.wait_for(Asset::Cu, true);
+    world.wait_for(Asset::Cu, false);
+    let low = OrderTerms { limit: 11, ..good.terms.clone() };
+    let seal_low = seal(&public(6), &low, &salt(6));
+    let collateral = Collateral::from(MoneyCollateral { amount: 32 });
+    let txs = [
+        world.commit(&cu, &good),
+        world.tx(6, OrderCommit { market: cu.clone(), seal: seal_low, collateral }),
+        world.commit(&cu, &bid(7, 1, 1)),
+    ];
+    let receipts = world.block(&txs).receipts;
+    assert!(receipts[0].ok() && receipts[1].ok());
+    assert_eq!(receipts[2].error, Some(TxError::BookFull { most: 2 }));
+    t.0.insert("BookFull".into());
+    let [first, second] = [txs[0].id(), txs[1].id()];
+    world.wait_for(Asset::Cu, true);
+    let open = |order, terms: &OrderTerms, of| OrderReveal { order, terms: terms.clone(), salt: salt(of) };
+    let txs = [
+        world.tx(5, OrderCancel { order: first }),
+        world.tx(6, open(first, &good.terms, 5)),
+        world.tx(5, open(first, &good.terms, 6)),
+        world.tx(6, open(second, &low, 6)),
+        world.tx(5, open(first, &good.terms, 5)),
+        world.tx(5, open(first, &good.terms, 5)),
+    ];
+    let receipts = world.block(&txs).receipts;
+    let names: Vec<_> = receipts.iter().map(|r| r.error.as_ref().map_or("-".into(), name)).collect();
+    assert_eq!(names, ["AuctionPhase", "Role", "Seal", "Collateral", "-", "Duplicate"]);
+    assert_eq!(receipts[3].error, Some(TxError::Collateral { needed: 33, got: 32 }));
+    t.0.extend(names);
+
+    // A note for sale is not free; one that is bound cannot be sold.
+    world.wait_for(Asset::Cu, true);
+    world.wait_for(Asset::Cu, false);
+    let network = world.network;
+    let tx = world.commit(&cu, &ask_notes(0, 1, 1, vec![note]));
+    assert!(world.block(&[tx]).receipts[0].ok());
+    let all = query::note(world.get(), &note).unwrap().cu;
+    t.case(
+        &mut world,
+        0,
+        reshape(network, vec![note], vec![NoteOutput { owner: owner(0), cu: all }]),
+        "Offered",
+    );
+    world.wait_for(Asset::Cu, true);
+    world.wait_for(Asset::Cu, false);
+    world.blocks(1);
+    let mut free = query::notes_of(world.get(), &public(0)).remove(0);
+    free.flags = tessera_ledger::record::Note::BOUND;
+    let (id, key) = (free.id, tessera_ledger::keys::note(&free.id));
+    world.state.0.insert(key, tessera_ledger::Cell::pack(&free.into()));
+    t.case(&mut world, 0, commit(notes(vec![id]), cu.clone()), "NotForSale");
+
+    // Fees in credits.
+    let due = || tessera_ledger::FeeSource::Due(tessera_ledger::tx::FromDue { run: RUN });
+    let with = |note| tessera_ledger::FeeSource::Note(tessera_ledger::tx::FromNote { note });
+    let pay = Transfer { to: public(1), amount: 1 };
+    // Not at a boundary, which changes more than the envelope.
+    let quiet = |world: &mut World| {
+        if (world.height + 1).is_multiple_of(4) {
+            world.blocks(1);
+        }
+    };
+    for (sender, source, expected) in
+        [(0, with(id), "FeeNote"), (5, due(), "FeeCredits"), (0, due(), "NoMedian")]
+    {
+        quiet(&mut world);
+        let tx = world.tx_from(sender, pay.clone(), source);
+        t.envelope(&mut world, tx, expected);
+    }
+
+    // Three batches give the credits a median; then the bound of an epoch speaks.
+    for _ in 0..3 {
+        let note = world.claim_note(RUN, 0);
+        let wanted = [ask_notes(0, 500_000, 1, vec![note]), bid(5, 500_000, 1)];
+        world.auction(&cu, &wanted);
+    }
+    quiet(&mut world);
+    let tx = world.tx_from(0, pay, due());
+    t.envelope(&mut world, tx, "FeeQuota");
+
+    // A wrapper whose last change waits for a sale: half of the run earns 50 credits an epoch, which nobody buys.
+    let half = query::owner(world.get(), &RUN, &public(0)).unwrap().shares / 2;
+    world.ok(0, AutoSellWrap { run: RUN, amount: half });
+    world.next_boundary();
+    world.next_boundary();
+    world.ok(0, AutoSellUnwrap { run: RUN, amount: 1 });
+    world.next_boundary();
+    t.case(&mut world, 0, AutoSellUnwrap { run: RUN, amount: 1 }, "PoolBusy");
+
+    let cap = tessera_ledger::Policy::default().host_fee_cap + 1;
+    t.case(&mut world, 0, HostAsk { run: RUN, stage: 0, price: cap, capacity: 1 }, "Cap");
+}
+
 #[test]
 fn every_refusal_has_its_case() {
     let mut table = Table::default();
@@ -245,6 +366,8 @@ fn every_refusal_has_its_case() {
     credits(&mut table);
     late_settlement(&mut table);
     runs_room::cases(&mut table);
+    market(&mut table);
+    trust_room::cases(&mut table);
     let missing: Vec<_> = every_name().difference(&table.0).cloned().collect();
     // Nothing the types allow is longer than the limit; `account` checks it all the same.
     assert_eq!(missing, ["TooBig"]);

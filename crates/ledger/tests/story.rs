@@ -4,7 +4,7 @@ mod world;
 
 use tessera_canon::{Hash, List};
 use tessera_ledger::{TxError, action::*, keys, payword::Chain, query, record::*, session};
-use world::*;
+use world::{market::*, *};
 
 #[test]
 fn seats_are_filled_evenly_and_kept_for_life() {
@@ -89,19 +89,17 @@ fn a_run_is_trained_owned_sold_and_used() {
     }
     assert!(world.balance(0) > start - 10 * 500_000, "the bond came back");
 
-    // A sale: owner 0 claims, offers all, user 6 buys 100 at 50 nano-U each.
+    // A sale: owner 0 claims and asks for all, user 6 buys 100 at 50 nano-U each.
     world.ok(0, ClaimCredits { run: RUN, to: owner(0) });
     let note = query::notes_of(world.get(), &public(0)).remove(0);
-    let offer = world.ok(0, PostOffer { note: note.id, price: 50 }).tx;
-    assert_eq!(query::offers_of(world.get(), &RUN).len(), 1);
     let (seller, buyer) = (world.balance(0), world.balance(6));
-    world.ok(6, BuyOffer { offer, cu: 100, max_price: 50, to: owner(6) });
-    assert_eq!(world.balance(0), seller + 5000);
-    assert_eq!(world.balance(6), buyer - 5000 - 500_000);
-    world.ok(0, CancelOffer { offer });
+    let wanted = [ask_notes(0, 50, note.cu.into(), vec![note.id]), bid(6, 60, 100)];
+    world.auction(&credits_of(RUN), &wanted);
+    // Two transactions each; 30 bp of 5000 from the seller.
+    assert_eq!(world.balance(0), seller + 5000 - 15 - 1_000_000);
+    assert_eq!(world.balance(6), buyer - 5000 - 1_000_000);
     let rest = query::notes_of(world.get(), &public(0)).remove(0);
     assert_eq!(rest.cu, note.cu - 100);
-    assert!(query::offers_of(world.get(), &RUN).is_empty());
 
     // A session: lock 100, use 30.
     let bought = query::notes_of(world.get(), &public(6)).remove(0);
@@ -143,7 +141,9 @@ fn a_run_is_trained_owned_sold_and_used() {
     assert_eq!(notes.iter().map(|n| n.cu).collect::<Vec<_>>(), [70]);
     assert_eq!(notes[0].id, keys::note_id(&id, 0));
     assert_eq!(query::note(world.get(), &bought.id).unwrap().state, NoteState::Spent);
-    let refused = world.run(6, PostOffer { note: bought.id, price: 1 });
+    world.wait_for(Asset::Cu, false);
+    let again = world.commit(&credits_of(RUN), &ask_notes(6, 1, 1, vec![bought.id]));
+    let refused = world.block(&[again]).receipts.remove(0);
     assert_eq!(refused.error, Some(TxError::Spent { note: bought.id, by: id }));
     // The 30 used credits went back to the owners: 5 or 10 each, with what their fractions add.
     let due: u64 = (0..4).map(|i| query::due_credits(world.get(), &RUN, &public(i))).sum();
@@ -183,6 +183,8 @@ fn notes_of_several_owners_are_merged_with_their_signatures() {
 #[test]
 fn moved_shares_earn_from_then_on() {
     let mut world = World::serving_run(6);
+    // Past the transfer lock: eight epochs of four blocks.
+    world.blocks(4 * 8);
     let shares = query::owner(world.get(), &RUN, &public(1)).unwrap().shares;
     let due = query::due_credits(world.get(), &RUN, &public(1));
     world.ok(1, TransferShares { run: RUN, to: public(5), amount: shares });

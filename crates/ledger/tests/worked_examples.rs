@@ -3,8 +3,8 @@
 mod world;
 
 use tessera_canon::{Hash, PublicKey};
-use tessera_ledger::{accumulator, action::*, query, record::*, run};
-use world::*;
+use tessera_ledger::{Policy, accumulator, action::*, keys, payword::Chain, query, record::*, run};
+use world::{market::*, *};
 
 fn fresh_credits(active: u128) -> Credits {
     Credits {
@@ -125,6 +125,80 @@ fn ownership_example() {
     assert_eq!([0, 1, 2, 3].map(shares), [52_428_800, 125_707_000, 132_260_000, 44_682_000]);
 }
 
+/// Sections 5.2 and 5.5: a batch with an auto-sell pool, the session of what was bought, and the credits' way back.
+#[test]
+fn market_example() {
+    // Account 0 owns the run and has 45 of its 135 credits in two notes; its shares are in the pool when the other
+    // 90 are handed out.
+    let mut world = World::new(8, free_shares(params()));
+    let policy = Policy { reserve: 60, pending_windows: 1, transfer_lock: 0, ..Policy::default() };
+    let create = CreateRun { policy: Some(policy), supply: 135, supply_epochs: 3, ..even_run(RUN) };
+    world.ok(0, create);
+    world.ok(0, join(RUN, 0));
+    world.blocks(1);
+    world.train_on(RUN);
+    world.next_boundary();
+    let note = keys::note_id(&world.ok(0, ClaimCredits { run: RUN, to: owner(0) }).tx, 0);
+    assert_eq!(query::note(world.get(), &note).unwrap().cu, 45);
+    let all = query::owner(world.get(), &RUN, &public(0)).unwrap().shares;
+    world.ok(0, AutoSellWrap { run: RUN, amount: all });
+    let outputs = vec![NoteOutput { owner: owner(6), cu: 20 }, NoteOutput { owner: owner(7), cu: 25 }];
+    let split = world.ok(0, reshape(world.network, vec![note], outputs)).tx;
+    world.next_boundary();
+    world.next_boundary();
+    let wanted = [
+        bid(1, 120, 40),
+        bid(2, 110, 30),
+        bid(3, 100, 50),
+        bid(4, 100, 30),
+        bid(5, 80, 60),
+        ask_notes(6, 95, 20, vec![keys::note_id(&split, 0)]),
+        ask_notes(7, 130, 25, vec![keys::note_id(&split, 1)]),
+    ];
+    let before: Vec<u128> = (0..8).map(|i| world.balance(i)).collect();
+    let globals = query::globals(world.get()).unwrap();
+    world.auction(&credits_of(RUN), &wanted);
+    let credits: Vec<u64> = (0..8).map(|i| world.free_credits(&RUN, i)).collect();
+    assert_eq!(credits, [0, 40, 30, 25, 15, 0, 0, 25]);
+    let net: Vec<i128> =
+        (1..8).map(|i| world.balance(i) as i128 + 1_000_000 - before[i as usize] as i128).collect();
+    // Price 100; the pool's seller's fee is 27, the owner's 6.
+    assert_eq!(net, [-4000, -3000, -2500, -1500, 0, 2000 - 6, 0]);
+    assert_eq!(query::due_proceeds(world.get(), &RUN, &public(0)), 9000 - 27);
+    let after = query::globals(world.get()).unwrap();
+    assert_eq!((after.burned - globals.burned, after.fund - globals.fund), (14 * 500_000 + 16, 17));
+    let head = query::price_history(world.get(), Asset::Cu, &RUN).remove(0);
+    assert_eq!((head.price, head.volume), (100, 110));
+
+    // u1 locks its 40 with 4 U for each credit's hosts, and uses 33.
+    let bought = query::notes_of(world.get(), &public(1)).remove(0);
+    let chain = Chain::new([5; 32], 40);
+    let order = LockOrder { fee_per_cu: 4, ..world.order(1, vec![bought.id], &chain) };
+    let (id, start) = (order.id(), world.balance(1));
+    world.ok(1, LockNotes { order, owners: list(vec![]) });
+    assert_eq!(world.balance(1), start - 500_000 - 160);
+    let hosts = list(vec![FeeShare { host: public(0), amount: 132 }]);
+    world.ok(1, SettleSession { order: id, chunks: 33, payword: chain.word(33).unwrap(), hosts });
+    let pool = query::credits(world.get(), &RUN).unwrap();
+    world.blocks(8);
+    assert_eq!(query::lock(world.get(), &id).unwrap().state, LockState::Final);
+    assert_eq!(world.balance(1), start - 2 * 500_000 - 132);
+    assert_eq!(world.free_credits(&RUN, 1), 7);
+    assert_eq!(query::credits(world.get(), &RUN).unwrap().owner_in, pool.owner_in + 33);
+
+    // Of 33 one goes to the public lane; D, A, B and C of 4.8 share 32.
+    let mut owners = [52_428_800, 125_707_000, 132_260_000, 44_682_000].map(fresh_owner);
+    let mut credits = fresh_credits(owners.iter().map(|o| o.shares).sum());
+    assert_eq!(credits.active, 355_077_800);
+    credits.pool = 32;
+    accumulator::distribute(&mut credits);
+    owners.iter_mut().for_each(|owner| accumulator::touch(owner, &credits));
+    assert_eq!(owners.each_ref().map(|owner| owner.due), [4, 11, 11, 4]);
+    let rounded = |frac: u128| ((frac >> 64) * 10_000 + (1 << 63)) >> 64;
+    let exact = owners.each_ref().map(|owner| u128::from(owner.due) * 10_000 + rounded(owner.frac));
+    assert_eq!(exact, [47_249, 113_289, 119_194, 40_268]);
+}
+
 /// Section 4.2: the half-life term against exact powers.
 #[test]
 fn half_power_is_within_two_units_and_falls() {
@@ -164,7 +238,22 @@ fn keys_of_different_cells_differ() {
         stage_report(&id, 0, 0),
         claim(&id, 0, 0, 0),
         note(&id),
-        offer(&id),
+        order(&id),
+        order_notes(&id),
+        batch(&id, 0),
+        batch(&id, 1),
+        price_head(Asset::Cu, &id),
+        price_head(Asset::Share, &id),
+        price_part(Asset::Cu, &id, 0),
+        auto_sell(&id),
+        lot(&id, 0),
+        wrap(&id, &account),
+        proceeds(&id),
+        owner_proceeds(&id, &account),
+        host_offer(&id, 0, &account),
+        stage_price(&id, 0),
+        class_holding(&id),
+        market_params(),
         lock(&id),
         escrow(&id),
         settlement(&id),

@@ -19,6 +19,8 @@ use std::{
     sync::Arc,
 };
 use tessera_canon::SecretKey;
+use tessera_client::{TrustError, TrustFile, routes::Service};
+use tessera_http::{HttpError, HttpLimits, HttpServer};
 use tessera_net::{BindError, QuicTransport, Transport};
 use tessera_wire::{CONTROL, RPC, SERVING, TENSORS};
 
@@ -38,6 +40,10 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Validate(#[from] ValidateError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
 }
 
 /// A ledger client over the process's QUIC endpoint.
@@ -57,6 +63,8 @@ pub struct DaemonOptions {
     pub validate: bool,
     /// Set a damaged ledger aside and fetch the state from the others; see [`ValidatorNode::start`].
     pub repair: bool,
+    /// Answer HTTP on this TCP address.
+    pub http: Option<SocketAddr>,
 }
 
 /// A node: what all its roles share.
@@ -69,6 +77,8 @@ pub struct Daemon {
     pub switchboard: Switchboard<QuicTransport>,
     pub ledger: Ledger,
     pub validator: Option<ValidatorNode>,
+    /// The HTTP surface, if it was asked for; it ends when this is dropped.
+    pub http: Option<HttpServer>,
     _lock: FolderLock,
 }
 
@@ -105,6 +115,7 @@ impl Daemon {
         let lock = folder.claim()?;
         let (key, _) = folder.key_or_new()?;
         let network = network_of(&folder, options.network.as_deref())?;
+        let trust = TrustFile::open(&folder.trust_path(), network.id)?;
         let own = network.validator(&key.public()).map(|entry| entry.rpc).filter(|_| options.validate);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listen = options.listen.or(folder.config()?.listen).or(own).unwrap_or(any);
@@ -124,11 +135,30 @@ impl Daemon {
             false => None,
         };
         let local = validator.as_ref().map(ValidatorNode::answerer);
-        let ledger = LedgerClient::start(&switchboard, &network, local)?;
-        Ok(Self { folder, key, network, address, switchboard, ledger, validator, _lock: lock })
+        let ledger = LedgerClient::start(&switchboard, &network, local, Some(trust))?;
+        let http = match options.http {
+            Some(address) => {
+                let genesis = Arc::new(network.genesis.clone());
+                let service = Service { client: (*ledger).clone(), genesis };
+                match HttpServer::start(service, address, HttpLimits::default()).await {
+                    Ok(http) => Some(http),
+                    Err(error) => {
+                        if let Some(validator) = validator {
+                            validator.stop().await;
+                        }
+                        switchboard.transport().close().await;
+                        return Err(error.into());
+                    }
+                }
+            }
+            None => None,
+        };
+        Ok(Self { folder, key, network, address, switchboard, ledger, validator, http, _lock: lock })
     }
     /// End everything. Returns why the validator failed, if it did.
     pub async fn stop(self) -> Option<String> {
+        drop(self.http);
+        self.ledger.remember();
         let failure = match self.validator {
             Some(validator) => validator.stop().await,
             None => None,
@@ -148,11 +178,16 @@ pub struct Visitor {
 impl Visitor {
     /// Connect to `network` under a throw-away identity.
     pub async fn enter(network: NetworkFile) -> Result<Self, StartError> {
+        Self::enter_from(network, None).await
+    }
+    /// The same, believing nothing older than the header remembered in `folder`.
+    pub async fn enter_from(network: NetworkFile, folder: Option<&Folder>) -> Result<Self, StartError> {
+        let trust = folder.map(|folder| TrustFile::open(&folder.trust_path(), network.id)).transpose()?;
         let key =
             SecretKey::generate().map_err(|cause| KeyFileError::Entropy { cause: cause.to_string() })?;
         let transport = Self::endpoint(&key, &network).await?;
         let switchboard = Switchboard::start(transport);
-        let ledger = LedgerClient::start(&switchboard, &network, None)?;
+        let ledger = LedgerClient::start(&switchboard, &network, None, trust)?;
         Ok(Self { network, switchboard, ledger })
     }
     async fn endpoint(key: &SecretKey, network: &NetworkFile) -> Result<Arc<QuicTransport>, BindError> {
@@ -163,6 +198,7 @@ impl Visitor {
     }
     /// Go.
     pub async fn leave(self) {
+        self.ledger.remember();
         self.switchboard.transport().close().await;
     }
 }

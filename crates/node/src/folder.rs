@@ -130,6 +130,14 @@ impl Folder {
     pub fn ledger_path(&self) -> PathBuf {
         self.root.join("ledger")
     }
+    /// Where a validator keeps its index of events; it can be deleted.
+    pub fn index_path(&self) -> PathBuf {
+        self.root.join("events")
+    }
+    /// Where the newest header that was verified is remembered.
+    pub fn trust_path(&self) -> PathBuf {
+        self.root.join("trusted-header")
+    }
     /// Move a validator's ledger to `ledger.damaged-N` beside it, for whoever wants to look into it or needs what
     /// is left; returns where it is now.
     pub fn set_ledger_aside(&self) -> Result<PathBuf, FolderError> {

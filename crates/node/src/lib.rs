@@ -7,7 +7,6 @@
 //!
 //! What is computed and decided lies in the protocol crates; this crate only carries bytes and time to them.
 
-pub mod amount;
 pub mod chat;
 pub mod daemon;
 pub mod endpoint;
@@ -18,3 +17,5 @@ pub mod network;
 pub mod seat;
 pub mod switchboard;
 pub mod validator;
+
+pub use tessera_client::amount;

@@ -164,7 +164,7 @@ impl NetworkFile {
             network_id: self.id,
             identity: self.identity.to_string(),
             genesis_time_ms: genesis.time_ms,
-            epoch_blocks: genesis.params.epoch_blocks,
+            epoch_blocks: genesis.params.base.epoch_blocks,
             validators: self.validators.clone(),
             balances: balances.map(|a| BalanceEntry { key: a.key, u: amount::show(a.balance) }).collect(),
             genesis: to_hex(&encode(genesis)),

@@ -6,14 +6,16 @@ use std::{
     time::Duration,
 };
 use tessera_canon::{Hash, SecretKey};
+use tessera_client::explain::explain;
 use tessera_ledger::{Action, Parameters, action::Transfer, keys, query};
 use tessera_net::Transport as _;
 use tessera_node::{
-    daemon::{Daemon, DaemonOptions, StartError, Visitor},
+    daemon::{Daemon, DaemonOptions, Ledger, StartError, Visitor},
     folder::{Folder, FolderError},
     ledger::LedgerError,
     network::{self, NetworkError, NetworkFile, NetworkPlan, NewNetwork},
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn new_network(home: &Path, rich: &SecretKey, validators: u16) -> NewNetwork {
     let time_ms =
@@ -39,12 +41,31 @@ fn options(new: &NewNetwork, index: usize) -> DaemonOptions {
     }
 }
 
+async fn sender_balance(ledger: &Ledger, of: &SecretKey) -> u128 {
+    let key = of.public();
+    ledger
+        .read(|view| query::account(view.source(), &key).map_or(0, |account| account.balance))
+        .await
+        .unwrap()
+}
+
+/// The whole response.
+async fn get(address: SocketAddr, path: &str) -> String {
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).await.unwrap();
+    text
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_light_client_sends_and_reads_over_four_validators_and_survives_the_loss_of_one() {
     let home = tempfile::tempdir().unwrap();
     let (rich, poor) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]).public());
     let new = new_network(home.path(), &rich, 4);
-    let all = [options(&new, 0), options(&new, 1), options(&new, 2), options(&new, 3)];
+    let http = DaemonOptions { http: "127.0.0.1:0".parse().ok(), ..options(&new, 0) };
+    let all = [http, options(&new, 1), options(&new, 2), options(&new, 3)];
     let (a, b, c, d) = tokio::join!(
         Daemon::start(&all[0]),
         Daemon::start(&all[1]),
@@ -99,6 +120,37 @@ async fn a_light_client_sends_and_reads_over_four_validators_and_survives_the_lo
         .await
         .unwrap();
     assert_eq!(balance, Some(730));
+
+    // Why the balances are what they are, from proved events; over HTTP too.
+    for (key, expected) in [(poor, 730), (rich.public(), sender_balance(ledger, &rich).await)] {
+        let explained = explain(ledger, &new.network.genesis, Hash(key.0)).await.unwrap();
+        assert!(explained.holds(), "{}", explained.text());
+        assert_eq!((explained.parts[0].cell, explained.indexed_from), (expected, 1));
+    }
+    let address = nodes[0].http.as_ref().unwrap().address();
+    let answer = get(address, &format!("/explain/{poor}")).await;
+    assert!(answer.contains("\"holds\":true") && answer.contains("\"sum\":\"730\""), "{answer}");
+    assert!(get(address, "/runs/7").await.starts_with("HTTP/1.1 400"));
+
+    // An index that was deleted is made again from the blocks, and is the same.
+    let subject = Hash(poor.0);
+    let before = ledger.history(subject, receipt.height).await.unwrap();
+    std::fs::remove_dir_all(Folder::open(&new.folders[1]).unwrap().index_path()).unwrap();
+    let again = Daemon::start(&all[1]).await.unwrap();
+    let mut tip = again.ledger.latest().await.unwrap().height;
+    let made = async {
+        loop {
+            let part = again.ledger.places(subject, 0, 0).await.unwrap();
+            if part.first == 1 && part.last >= tip {
+                return part;
+            }
+            tip = again.ledger.after(tip, Duration::from_millis(50)).await.unwrap().height - 1;
+        }
+    };
+    let part = tokio::time::timeout(Duration::from_secs(60), made).await.unwrap();
+    let early: Vec<_> = part.places.iter().filter(|place| place.height <= receipt.height).cloned().collect();
+    assert_eq!((1, early), before);
+    nodes.push(again);
 
     visitor.leave().await;
     let stops = nodes.into_iter().map(Daemon::stop);

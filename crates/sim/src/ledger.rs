@@ -127,7 +127,14 @@ impl SimLedger {
             });
             txs.push(SignedTx::sign(
                 &key,
-                Tx { network: self.network, sender, nonce: *nonce, fee: 1_000_000, action },
+                Tx {
+                    network: self.network,
+                    sender,
+                    nonce: *nonce,
+                    fee: 1_000_000,
+                    fee_from: tessera_ledger::FeeSource::default(),
+                    action,
+                },
             ));
             *nonce += 1;
         }

@@ -69,6 +69,7 @@ impl Network {
             sender: self.user.public(),
             nonce,
             fee: 1 << 30,
+            fee_from: tessera_ledger::FeeSource::default(),
             action: action::Transfer { to: self.keys[0].public(), amount: 5 }.into(),
         };
         SignedTx::sign(&self.user, body)

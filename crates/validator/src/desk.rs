@@ -18,7 +18,7 @@ use futures::FutureExt as _;
 use std::time::Duration;
 use tessera_canon::{Blob, Hash, List, decode, encode};
 use tessera_chain::{Block, CertifiedHeader, Header, MAX_LINKS, MAX_PROVED_KEYS, ProvedEntry, StateProof};
-use tessera_ledger::{BlockContext, Cell, Key, MAX_TX_BYTES, SignedTx, query};
+use tessera_ledger::{BlockContext, Cell, Key, MAX_TX_BYTES, SignedTx, query, record::Account};
 use tokio::sync::{mpsc, oneshot};
 
 /// Attempts to prove against a header that is already final, and the pause between them.
@@ -163,10 +163,13 @@ impl<E: Spawner + StorageContext> Desk<E> {
         if tx.size() > MAX_TX_BYTES {
             return Err(SubmitError::TooBig { got: tx.size() });
         }
-        if !tx.verify() {
+        let account = self.sender(databases, &tx).await?;
+        // The next block is the first that the transaction can be in.
+        let height = self.app.journal.tip().map_or(1, |tip| tip.height + 1);
+        if !tx.verify_by(&account.signer_at(height)) {
             return Err(SubmitError::BadSignature { sender: tx.body.sender });
         }
-        let expected = self.next_nonce(databases, &tx).await?;
+        let expected = account.nonce;
         if tx.body.nonce == expected {
             self.rehearse(databases, &tx).await?;
         }
@@ -175,14 +178,14 @@ impl<E: Spawner + StorageContext> Desk<E> {
         Ok((id, new))
     }
 
-    async fn next_nonce(&self, databases: &Databases<E>, tx: &SignedTx) -> Result<u64, SubmitError> {
+    async fn sender(&self, databases: &Databases<E>, tx: &SignedTx) -> Result<Account, SubmitError> {
         let key = tessera_ledger::keys::account(&tx.body.sender);
         let cell =
             Applied(databases).fetch(&[key]).await.map_err(|()| SubmitError::NotReady)?.pop().flatten();
         // Before block 1 the genesis cells are not in the store yet.
         let cell = cell.or_else(|| self.app.cells.get(&key).copied());
         Ok(query::account(|wanted: &Key| cell.filter(|_| *wanted == key), &tx.body.sender)
-            .map_or(0, |account| account.nonce))
+            .unwrap_or_else(|| Account::new(tx.body.sender)))
     }
 
     /// Execute a transaction on the newest state, only to learn whether a block could include it.

@@ -143,6 +143,7 @@ mod tests {
                         sender: key(*from).public(),
                         nonce: *nonce,
                         fee: if *cheap { 0 } else { 1_000_000 },
+                        fee_from: tessera_ledger::FeeSource::default(),
                         action: action::Transfer { to: key(*to).public(), amount: *amount }.into(),
                     })
                 }).collect();

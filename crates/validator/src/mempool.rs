@@ -188,7 +188,8 @@ mod tests {
     fn tx(sender: u8, nonce: u64, fee: u128) -> SignedTx {
         let key = SecretKey::from_seed([sender; 32]);
         let action = action::Transfer { to: key.public(), amount: 1 }.into();
-        SignedTx::sign(&key, Tx { network: Hash::ZERO, sender: key.public(), nonce, fee, action })
+        let fee_from = tessera_ledger::FeeSource::default();
+        SignedTx::sign(&key, Tx { network: Hash::ZERO, sender: key.public(), nonce, fee, fee_from, action })
     }
 
     #[test]

@@ -229,6 +229,7 @@ impl Committee {
             sender: self.clients[from].public(),
             nonce,
             fee: FEE,
+            fee_from: tessera_ledger::FeeSource::default(),
             action: action::Transfer { to, amount: 1000 + u128::from(nonce) }.into(),
         };
         SignedTx::sign(&self.clients[from], body)

@@ -68,7 +68,8 @@ async fn a_committee_makes_blocks_and_proves_what_it_says() {
 
     let tx = |network: Hash, nonce: u64| {
         let action = action::Transfer { to: other, amount: 77 }.into();
-        SignedTx::sign(&user, Tx { network, sender: user.public(), nonce, fee: 1_000_000, action })
+        let fee_from = tessera_ledger::FeeSource::default();
+        SignedTx::sign(&user, Tx { network, sender: user.public(), nonce, fee: 1_000_000, fee_from, action })
     };
     let mut feed = handle.subscribe();
     // The first block opens the ledger; before it the validators are still meeting.

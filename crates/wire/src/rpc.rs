@@ -6,11 +6,15 @@
 //! repeated in the response.
 
 use tessera_canon::{Hash, List, Text, choice, record};
-use tessera_chain::{Block, CertifiedHeader, MAX_PROVED_KEYS, StateProof};
+use tessera_chain::{
+    Block, CertifiedHeader, Inclusion, MAX_PROVED_EVENTS, MAX_PROVED_KEYS, MAX_PROVED_TXS, StateProof,
+};
 use tessera_ledger::{Event, SignedTx};
 
 /// Most events of one block that an answer carries.
 pub const MAX_EVENTS: usize = 16_384;
+/// Most places in one answer.
+pub const MAX_PLACES: usize = 1024;
 /// Longest text of a refusal, bytes.
 pub const MAX_REASON: usize = 512;
 
@@ -34,6 +38,25 @@ record! {
     /// What became of the transaction with this id.
     pub struct ReceiptOf { pub tx: Hash }
 }
+record! {
+    /// Where in final blocks a run, key, note, order, offer or transaction is named: see [`Places`].
+    pub struct History {
+        /// Its hash; of a key, the key's bytes.
+        pub subject: Hash,
+        /// First height of interest.
+        pub from: u64,
+        /// Skip this many places of that height, which came before.
+        pub skip: u32,
+    }
+}
+record! {
+    /// Events and transactions of one block, by place, proved against its header.
+    pub struct ProveItems {
+        pub height: u64,
+        pub events: List<u32, MAX_PROVED_EVENTS>,
+        pub txs: List<u32, MAX_PROVED_TXS>,
+    }
+}
 
 choice! {
     /// A question to a validator.
@@ -44,6 +67,8 @@ choice! {
         3 => Prove(Prove),
         4 => Submit(SignedTx),
         5 => ReceiptOf(ReceiptOf),
+        10 => History(History),
+        11 => ProveItems(ProveItems),
     }
 }
 
@@ -79,6 +104,23 @@ impl Refused {
         Self { retry, reason: Text::new(&reason[..end]).unwrap_or_default() }
     }
 }
+record! {
+    /// Where something is named: event `at` of the block at `height`, or its transaction `at`.
+    pub struct Place { pub height: u64, pub tx: bool, pub at: u32 }
+}
+record! {
+    /// Places in ascending order, events of a block before its transactions. Not proved: a validator can leave
+    /// some out, so a reader needs another reason to believe that it has all (a sum that must come out).
+    pub struct Places {
+        /// First height that the validator's index covers.
+        pub first: u64,
+        /// Last height that it covers; `first - 1` where it covers none.
+        pub last: u64,
+        /// Whether more follow: ask again from the last place.
+        pub more: bool,
+        pub places: List<Place, MAX_PLACES>,
+    }
+}
 
 choice! {
     /// What a validator answers.
@@ -90,6 +132,8 @@ choice! {
         4 => Included(Included),
         5 => NotHere(NotHere),
         6 => Refused(Refused),
+        10 => Places(Places),
+        11 => Inclusion(Inclusion),
     }
 }
 
@@ -117,7 +161,11 @@ mod tests {
     fn transfer() -> SignedTx {
         let key = SecretKey::from_seed([7; 32]);
         let action = Action::Transfer(Transfer { to: key.public(), amount: 5 });
-        SignedTx::sign(&key, Tx { network: Hash([1; 32]), sender: key.public(), nonce: 3, fee: 9, action })
+        let fee_from = tessera_ledger::FeeSource::default();
+        SignedTx::sign(
+            &key,
+            Tx { network: Hash([1; 32]), sender: key.public(), nonce: 3, fee: 9, fee_from, action },
+        )
     }
 
     #[test]
@@ -130,11 +178,23 @@ mod tests {
             Ask::Prove(Prove { keys }),
             Ask::Submit(transfer()),
             Ask::ReceiptOf(ReceiptOf { tx: transfer().id() }),
+            Ask::History(History { subject: Hash([5; 32]), from: 3, skip: 1 }),
+            Ask::ProveItems(ProveItems {
+                height: 7,
+                events: List::new(vec![0, 9]).unwrap(),
+                txs: List::default(),
+            }),
         ];
         let answers = [
             Answer::Taken(Taken { tx: transfer().id() }),
             Answer::NotHere(NotHere {}),
             Answer::Refused(Refused::new(true, "busy")),
+            Answer::Places(Places {
+                first: 1,
+                last: 9,
+                more: true,
+                places: List::new(vec![Place { height: 7, tx: true, at: 2 }]).unwrap(),
+            }),
         ];
         let requests = asks.map(|ask| Message::Request(Request { id: 7, ask }));
         let responses = answers.map(|answer| Message::Response(Response { id: 8, answer }));

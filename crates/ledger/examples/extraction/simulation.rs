@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use tessera_canon::{Blob, Domain, Hash, List, Prf, PublicKey, SecretKey, Text, digest};
 use tessera_ledger::{
-    Action, BlockContext, Genesis, MemState, Outcome, Parameters, Params, Policy, SignedTx, Tx,
+    Action, BlockContext, FeeSource, Genesis, MemState, Outcome, Parameters, Params, Policy, SignedTx, Tx,
     action::*,
     extraction::admission,
     query,
@@ -131,7 +131,11 @@ impl Swarm {
         let (key, nonce) = (&self.keys[sender], self.nonces[sender]);
         self.nonces[sender] += 1;
         let action = action.into();
-        SignedTx::sign(key, Tx { network: self.network, sender: key.public(), nonce, fee: 0, action })
+        let fee_from = FeeSource::default();
+        SignedTx::sign(
+            key,
+            Tx { network: self.network, sender: key.public(), nonce, fee: 0, fee_from, action },
+        )
     }
     /// A block in which every transaction must take effect.
     fn block(&mut self, txs: &[SignedTx]) -> Outcome {
@@ -287,7 +291,7 @@ impl Swarm {
         (0..self.setting.stages).map(|stage| u32::from(self.setting.seats) - held(stage)).collect()
     }
     fn work(&self, index: usize) -> u128 {
-        query::work(self.get(), &self.keys[index].public()).map_or(0, |work| work.flops)
+        query::verified_work(self.get(), &self.keys[index].public()).map_or(0, |work| work.flops)
     }
     fn seats(&self) -> Vec<Seat> {
         (0..self.setting.stages).flat_map(|stage| query::seats_of_stage(self.get(), &RUN, stage)).collect()

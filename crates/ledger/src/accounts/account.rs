@@ -1,14 +1,15 @@
 //! Keep balances, nonces and fees; every U that leaves one place arrives in another.
 
 use crate::{
-    action::{Action, Transfer},
+    action::{Action, ROTATION, RotateKey, Rotation, Transfer},
     error::TxError,
-    event::{FeePaid, Transferred},
+    event::{FeePaid, KeyRotated, Transferred},
     genesis::Params,
     keys,
-    record::{Account, Globals},
+    market::fee,
+    record::{Account, Globals, NextSigner},
     store::{Stop, View},
-    tx::{MAX_TX_BYTES, SignedTx},
+    tx::{FeeSource, MAX_TX_BYTES, SignedTx},
 };
 use tessera_canon::PublicKey;
 
@@ -25,7 +26,30 @@ pub fn least_fee(params: &Params, size: usize) -> u128 {
 }
 
 pub(crate) fn load(view: &View<'_>, key: &PublicKey) -> Result<Account, Stop> {
-    Ok(view.get(&keys::account(key))?.unwrap_or(Account { key: *key, balance: 0, nonce: 0 }))
+    Ok(view.get(&keys::account(key))?.unwrap_or_else(|| Account::new(*key)))
+}
+
+/// The key whose signatures count for the account `of` in this block. Ask here, wherever the ledger checks what
+/// an account signed outside of transactions.
+pub(crate) fn signer(view: &View<'_>, of: &PublicKey) -> Result<PublicKey, Stop> {
+    Ok(load(view, of)?.signer_at(view.context.height))
+}
+
+/// Let another key sign for the sender from one epoch later. Both keys signed, so neither a stolen key alone
+/// nor a mistyped one can end up in charge. Notes belong to keys, not accounts: they do not follow.
+pub(crate) fn rotate(view: &mut View<'_>, sender: &PublicKey, action: &RotateKey) -> Result<(), Stop> {
+    let height = view.context.height;
+    let statement = Rotation { network: view.context.network, account: *sender, key: action.key };
+    if !action.key.verify(ROTATION, &statement, &action.signature) {
+        return Err(TxError::KeySignature { key: action.key }.into());
+    }
+    let from = height.saturating_add(view.params()?.epoch_blocks.max(1));
+    let mut account = load(view, sender)?;
+    account.signer = account.signer_at(height);
+    account.next = Some(NextSigner { key: action.key, from });
+    view.put(keys::account(sender), account);
+    view.emit(KeyRotated { account: *sender, key: action.key, from });
+    Ok(())
 }
 
 /// Refuse what must not stand in a block at all.
@@ -50,7 +74,8 @@ pub(crate) fn check_envelope(view: &View<'_>, tx: &SignedTx, verified: bool) -> 
     if body.fee < least && !waived(view, tx)? {
         return Err(TxError::FeeTooSmall { expected: least, got: body.fee }.into());
     }
-    if account.balance < body.fee {
+    fee::check(view, body)?;
+    if matches!(body.fee_from, FeeSource::U(_)) && account.balance < body.fee {
         return Err(TxError::FeeFunds { expected: body.fee, got: account.balance }.into());
     }
     Ok(())
@@ -59,15 +84,19 @@ pub(crate) fn check_envelope(view: &View<'_>, tx: &SignedTx, verified: bool) -> 
 /// Take the fee and count the nonce; the envelope was checked.
 pub(crate) fn charge(view: &mut View<'_>, tx: &SignedTx) -> Result<(), Stop> {
     let mut account = load(view, &tx.body.sender)?;
-    account.balance = account.balance.saturating_sub(tx.body.fee);
     account.nonce += 1;
+    let in_credits = fee::charge(view, &tx.id(), &tx.body)?;
+    if !in_credits {
+        account.balance = account.balance.saturating_sub(tx.body.fee);
+    }
     view.put(keys::account(&tx.body.sender), account);
+    if in_credits {
+        return Ok(());
+    }
     if view.params()?.fee_to_fund {
         to_fund(view, tx.body.fee)?;
     } else {
-        let mut globals = globals(view)?;
-        globals.burned += tx.body.fee;
-        view.put(keys::globals(), globals);
+        burn(view, tx.body.fee)?;
     }
     view.emit(FeePaid { payer: tx.body.sender, amount: tx.body.fee });
     Ok(())
@@ -75,6 +104,22 @@ pub(crate) fn charge(view: &mut View<'_>, tx: &SignedTx) -> Result<(), Stop> {
 
 fn globals(view: &View<'_>) -> Result<Globals, Stop> {
     Ok(view.get(&keys::globals())?.unwrap_or(Globals { issued: 0, burned: 0, fund: 0 }))
+}
+
+/// Burn `amount` that has left its place.
+pub(crate) fn burn(view: &mut View<'_>, amount: u128) -> Result<(), Stop> {
+    let mut globals = globals(view)?;
+    globals.burned += amount;
+    view.put(keys::globals(), globals);
+    Ok(())
+}
+
+/// Count `amount` as issued; the caller puts it somewhere.
+pub(crate) fn issue(view: &mut View<'_>, amount: u128) -> Result<(), Stop> {
+    let mut globals = globals(view)?;
+    globals.issued += amount;
+    view.put(keys::globals(), globals);
+    Ok(())
 }
 
 /// Put `amount` into the public fund.

@@ -2,9 +2,14 @@
 
 use crate::{
     cell::{Cell, Key},
+    governance::terms::GovernanceTerms,
     keys,
-    record::{Account, CommitteeParams, Endpoint, ExtractionParams, Globals, Record, Validator},
+    record::{
+        Account, CommitteeParams, Endpoint, ExtractionParams, Globals, Issuance, MarketParams, Record,
+        Validator,
+    },
     runs::policy::{Bounds, Policy},
+    trust::TrustParams,
 };
 use std::collections::BTreeMap;
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, Text, digest, record};
@@ -68,6 +73,41 @@ impl Params {
     }
 }
 record! {
+    /// What secures the network is paid and holds: bonds of validators, and the schedule of issuance (5.4).
+    pub struct SecurityTerms {
+        /// Least bond of a validator, nano-U.
+        pub min_bond: u128,
+        /// Blocks between leaving and the return of the bond.
+        pub unbond_blocks: u64,
+        /// Nano-U that the decaying part of the schedule allows in the first epoch.
+        pub first: u64,
+        /// What is left of it after each epoch, Q32.
+        pub keep: u32,
+        /// What the schedule allows at least in a year, in 1/10 000 of everything it has allowed.
+        pub tail: u16,
+        pub year_epochs: u64,
+    }
+}
+impl Default for SecurityTerms {
+    /// Half of the decaying part remains after two years of 52 560 epochs; 1 % a year is the tail.
+    fn default() -> Self {
+        Self {
+            min_bond: 10_000_000_000_000,
+            unbond_blocks: 21 * 86_400,
+            first: 1_000_000_000_000,
+            keep: 4_294_938_976,
+            tail: 100,
+            year_epochs: 52_560,
+        }
+    }
+}
+impl SecurityTerms {
+    /// Nothing is issued: a test network has a faucet instead.
+    pub fn demo() -> Self {
+        Self { min_bond: 1_000_000, unbond_blocks: 210, first: 0, keep: 0, tail: 0, year_epochs: 1000 }
+    }
+}
+record! {
     /// All parameters of a network, one part for each room of the ledger.
     pub struct Parameters {
         pub base: Params,
@@ -75,12 +115,16 @@ record! {
         pub policy: Policy,
         /// Bounds of every policy.
         pub bounds: Bounds,
+        pub security: SecurityTerms,
         /// Evaluation committees.
         pub committee: CommitteeParams,
         // Trust.
+        pub trust: TrustParams,
         // Credits.
         // Market.
+        pub market: MarketParams,
         // Governance.
+        pub governance: GovernanceTerms,
         // Extraction.
         pub extraction: ExtractionParams,
     }
@@ -92,11 +136,15 @@ impl Default for Parameters {
             base: Params::default(),
             policy: Policy::default(),
             bounds: Bounds::default(),
+            security: SecurityTerms::default(),
             committee: CommitteeParams::default(),
             // Trust.
+            trust: TrustParams::default(),
             // Credits.
             // Market.
+            market: MarketParams::default(),
             // Governance.
+            governance: GovernanceTerms::default(),
             // Extraction.
             extraction: ExtractionParams::default(),
         }
@@ -122,11 +170,15 @@ impl Parameters {
                 ..Policy::default()
             },
             bounds: Bounds { pending_windows_from: 1, deterrence: false, ..Bounds::default() },
+            security: SecurityTerms::demo(),
             committee: CommitteeParams { commit_blocks: 4, reveal_blocks: 4, ..CommitteeParams::default() },
             // Trust.
+            trust: TrustParams::demo(),
             // Credits.
             // Market.
+            market: MarketParams::demo(),
             // Governance.
+            governance: GovernanceTerms::demo(),
             // Extraction.
             extraction: ExtractionParams { measurement_epochs: 100, ..ExtractionParams::default() },
         }
@@ -141,11 +193,15 @@ impl Parameters {
                     &NetworkPolicy { policy: self.policy.clone(), bounds: self.bounds.clone() }.into(),
                 ),
             ),
+            (keys::security(), Cell::pack(&self.security.clone().into())),
             (keys::committee_params(), Cell::pack(&self.committee.clone().into())),
             // Trust.
+            (keys::trust_params(), Cell::pack(&self.trust.clone().into())),
             // Credits.
             // Market.
+            (keys::market_params(), Cell::pack(&self.market.clone().into())),
             // Governance.
+            (keys::governance(), Cell::pack(&self.governance.clone().into())),
             // Extraction.
             (keys::extraction_params(), Cell::pack(&self.extraction.clone().into())),
         ]
@@ -193,8 +249,10 @@ impl Genesis {
         }
         let mut cells = vec![(keys::globals(), Cell::pack(&Globals { issued, burned: 0, fund: 0 }.into()))];
         cells.extend(self.params.cells());
+        let schedule = Issuance { scheduled: issued, rate: self.params.security.first.into(), part: 10_000 };
+        cells.push((keys::issuance(), Cell::pack(&schedule.into())));
         for (key, balance) in balances {
-            cells.push((keys::account(&key), Cell::pack(&Account { key, balance, nonce: 0 }.into())));
+            cells.push((keys::account(&key), Cell::pack(&Account { balance, ..Account::new(key) }.into())));
         }
         for (index, validator) in (0u32..).zip(self.validators.iter()) {
             let record: Record =

@@ -1,7 +1,10 @@
 //! Name the cells of accounts, balances and validators.
 
-use crate::{cell::Key, keys::key};
-use tessera_canon::PublicKey;
+use crate::{
+    cell::Key,
+    keys::{LIST, key},
+};
+use tessera_canon::{Hash, PublicKey, digest};
 
 /// [`crate::record::Globals`].
 pub fn globals() -> Key {
@@ -25,4 +28,44 @@ pub fn account(of: &PublicKey) -> Key {
 /// [`crate::record::Validator`] number `index`.
 pub fn validator(index: u32) -> Key {
     key(4, index)
+}
+/// [`crate::genesis::SecurityTerms`].
+pub fn security() -> Key {
+    key(6, 0u8)
+}
+/// [`crate::record::Bond`].
+pub fn validator_bond(account: &PublicKey) -> Key {
+    key(7, *account)
+}
+/// [`crate::record::ValidatorKey`] of a consensus key.
+pub fn validator_key(consensus: &PublicKey) -> Key {
+    key(8, *consensus)
+}
+/// [`crate::record::ValidatorSet`] of this epoch.
+pub fn validator_set() -> Key {
+    key(9, 0u8)
+}
+/// [`crate::record::ValidatorTotals`].
+pub fn validator_totals() -> Key {
+    key(9, 1u8)
+}
+/// [`crate::record::Issuance`].
+pub fn issuance() -> Key {
+    key(9, 2u8)
+}
+/// [`crate::record::AuditTotal`].
+pub fn audit_total() -> Key {
+    key(9, 3u8)
+}
+/// [`crate::record::AuditCount`].
+pub fn audit_count(account: &PublicKey) -> Key {
+    key(9, (4u8, *account))
+}
+/// Accounts with a bond; the ids are their keys.
+pub fn list_of_bonds() -> Hash {
+    digest(LIST, &(1u8, Hash::ZERO))
+}
+/// Accounts with an accepted audit since the last epoch boundary; the ids are their keys.
+pub fn list_of_auditors() -> Hash {
+    digest(LIST, &(2u8, Hash::ZERO))
 }

@@ -1,7 +1,7 @@
 //! Ask for verified work before a seating: `theta x F / (S x R)`, theta times an average seat's work to date.
 //!
-//! Work counts when its claim matures, in any run, converted by the floating-point operations of a work unit
-//! that each run declares. Work in other runs is verified by those runs' members only; `Policy::foreign_work`
+//! VerifiedWork counts when its claim matures, in any run, converted by the floating-point operations of a work unit
+//! that each run declares. VerifiedWork in other runs is verified by those runs' members only; `Policy::foreign_work`
 //! bounds the part of the admission work that it may make up, for owners who do not trust them.
 //!
 //! Exempt are: stages that the run declares open, the exclusive phase (its designers answer for a least work
@@ -11,7 +11,7 @@
 
 use crate::{
     keys,
-    record::{Claim, Lineage, Member, Run, RunState, RunTerms, Work},
+    record::{Claim, Lineage, Member, Run, RunState, RunTerms, VerifiedWork},
     run,
     runs::policy::Policy,
     store::{Stop, View},
@@ -53,7 +53,7 @@ pub(crate) fn check(
     account: &PublicKey,
     member: Option<&Member>,
 ) -> Result<Option<Lacking>, Stop> {
-    let lifetime = view.get::<Work>(&keys::work(account))?.map_or(0, |work| work.flops);
+    let lifetime = view.get::<VerifiedWork>(&keys::verified_work(account))?.map_or(0, |work| work.flops);
     let lineage = view.get::<Lineage>(&keys::lineage(&terms.run))?;
     let away = member.and_then(|member| member.away);
     let short = away.is_some_and(|away| run.clock().saturating_sub(away) <= policy.pending_windows.into());
@@ -72,13 +72,14 @@ pub(crate) fn check(
 /// Count a matured claim.
 pub(crate) fn credit(view: &mut View<'_>, claim: &Claim) -> Result<(), Stop> {
     let member_key = keys::member(&claim.run, &claim.account);
-    view.want([keys::run_terms(&claim.run), keys::work(&claim.account), member_key])?;
+    view.want([keys::run_terms(&claim.run), keys::verified_work(&claim.account), member_key])?;
     let terms: RunTerms = view.must(&keys::run_terms(&claim.run), "run", claim.run)?;
-    let mut work =
-        view.get::<Work>(&keys::work(&claim.account))?.unwrap_or(Work { account: claim.account, flops: 0 });
+    let mut work = view
+        .get::<VerifiedWork>(&keys::verified_work(&claim.account))?
+        .unwrap_or(VerifiedWork { account: claim.account, flops: 0 });
     let flops = u128::from(claim.wu) * u128::from(terms.wu_flops);
     work.flops = work.flops.saturating_add(flops);
-    view.put(keys::work(&claim.account), work);
+    view.put(keys::verified_work(&claim.account), work);
     if let Some(mut member) = view.get::<Member>(&member_key)? {
         member.wu = member.wu.saturating_add(claim.wu);
         view.put(member_key, member);

@@ -8,8 +8,8 @@ use tessera_canon::{Domain, Hash, PublicKey, digest};
 
 const MEASUREMENT: Domain = Domain::new("tessera/ledger/measurement/v1");
 
-/// [`crate::record::Work`] of an account over all runs.
-pub fn work(account: &PublicKey) -> Key {
+/// [`crate::record::VerifiedWork`] of an account over all runs.
+pub fn verified_work(account: &PublicKey) -> Key {
     key(120, *account)
 }
 

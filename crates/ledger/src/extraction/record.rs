@@ -4,7 +4,7 @@ use tessera_canon::{Hash, PublicKey, record};
 
 record! {
     /// Verified work of an account over all runs: floating-point operations of matured claims.
-    pub struct Work { pub account: PublicKey, pub flops: u128 }
+    pub struct VerifiedWork { pub account: PublicKey, pub flops: u128 }
 }
 
 record! {

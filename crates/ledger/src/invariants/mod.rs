@@ -1,6 +1,9 @@
 //! Check a whole state against the ledger's invariants (ownership specification 9.5), by scanning every cell.
 
 mod extraction;
+mod governance;
+mod market;
+mod trust;
 
 use crate::{
     keys,
@@ -47,7 +50,7 @@ struct Scan {
     designers: BTreeSet<(Hash, tessera_canon::PublicKey)>,
     sums: BTreeMap<Hash, RunSums>,
     notes: BTreeMap<Hash, Note>,
-    offers: BTreeMap<Hash, Offer>,
+    market: market::Market,
     locks: BTreeMap<Hash, Lock>,
     locked_notes: BTreeMap<Hash, Hash>,
     owners: Vec<Owner>,
@@ -61,15 +64,19 @@ struct Scan {
     slots: u64,
     lengths: u64,
     positions: u64,
+    // Trust.
+    disputes: Vec<Dispute>,
+    policies: Vec<RunPolicy>,
 }
 
 /// Check `state`; the first violation found is returned.
 pub fn check(state: &MemState) -> Result<(), Violation> {
-    let mut scan = Scan::default();
+    let (mut scan, mut votes) = (Scan::default(), governance::Scan::default());
     for (key, cell) in &state.0 {
         let record = cell.unpack();
         hold("CELL", record.is_some(), || format!("cell {key} does not decode"))?;
         if let Some(record) = record {
+            votes.take(&record);
             scan.take(state, record)?;
         }
     }
@@ -77,9 +84,12 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     scan.notes()?;
     scan.lists()?;
     extraction::check(&scan)?;
+    trust::check(state, &scan)?;
     for (id, credits) in &scan.credits {
         scan.run(id, credits)?;
     }
+    votes.check(state)?;
+    scan.market.check(&scan.credits, &scan.owners)?;
     Ok(())
 }
 
@@ -111,24 +121,31 @@ impl Scan {
             Record::Designer(designer) => drop(self.designers.insert((designer.run, designer.account))),
             Record::Window(window) => drop(self.of(window.run).windows.insert(window.window, window)),
             Record::Claim(claim) => {
+                let condemned = trust::condemned(state, &claim);
                 let sums = self.of(claim.run);
                 match claim.state {
-                    ClaimState::Pending => sums.claims_pending += claim.shares,
-                    ClaimState::Active => sums.claims_active += claim.shares,
+                    ClaimState::Pending | ClaimState::Disputed if condemned => {
+                        sums.claims_void += claim.shares
+                    }
+                    ClaimState::Pending | ClaimState::Disputed => sums.claims_pending += claim.shares,
+                    ClaimState::Active => {
+                        sums.claims_active += claim.shares - claim.voided;
+                        sums.claims_void += claim.voided;
+                    }
                     ClaimState::Void => sums.claims_void += claim.shares,
                 }
                 sums.claims.push(claim);
             }
             Record::Owner(owner) => self.owners.push(owner),
+            Record::Proposal(proposal) => self.money += proposal.deposit,
+            Record::Bond(bond) => self.money += bond.amount,
             Record::Note(note) => {
-                if note.state == NoteState::Unspent {
-                    self.of(note.run).notes += u128::from(note.cu);
+                match note.state {
+                    NoteState::Unspent => self.of(note.run).notes += u128::from(note.cu),
+                    NoteState::Offered => self.of(note.run).auctioned += u128::from(note.cu),
+                    NoteState::Locked | NoteState::Spent => {}
                 }
                 self.notes.insert(note.id, note);
-            }
-            Record::Offer(offer) => {
-                self.of(offer.run).auctioned += u128::from(offer.cu);
-                self.offers.insert(offer.id, offer);
             }
             Record::Lock(lock) => {
                 if matches!(lock.state, LockState::Open | LockState::Settling) {
@@ -157,7 +174,14 @@ impl Scan {
                 hold("LIST", at == Some(slot.at), || format!("{slot:?} has position {at:?}"))?;
             }
             Record::ListPosition(_) => self.positions += 1,
-            _ => {}
+            // Trust.
+            Record::Canary(canary) => self.money += canary.deposit,
+            Record::Dispute(dispute) => {
+                self.money += dispute.bond + dispute.counter;
+                self.disputes.push(dispute);
+            }
+            Record::RunPolicy(policy) => self.policies.push(policy),
+            other => self.money += self.market.take(other),
         }
         Ok(())
     }
@@ -174,9 +198,7 @@ impl Scan {
         for note in self.notes.values() {
             let holds = match note.state {
                 NoteState::Unspent => note.bound_to == Hash::ZERO,
-                NoteState::Offered => {
-                    self.offers.get(&note.bound_to).is_some_and(|o| o.note == note.id && o.cu <= note.cu)
-                }
+                NoteState::Offered => self.market.sells(&note.bound_to, &note.id),
                 NoteState::Locked => self.locked_notes.get(&note.id) == Some(&note.bound_to),
                 NoteState::Spent => !self.locked_notes.contains_key(&note.id),
             };
@@ -185,7 +207,7 @@ impl Scan {
         let locked = self.notes.values().filter(|note| note.state == NoteState::Locked).count();
         hold("NOTE", locked == self.locked_notes.len(), || "a live order names a note not locked".into())?;
         let offered = self.notes.values().filter(|note| note.state == NoteState::Offered).count();
-        hold("NOTE", offered == self.offers.len(), || "an offer without its note".into())
+        hold("NOTE", offered == self.market.notes_for_sale(), || "an order without its note".into())
     }
 
     /// LIST: counters, slots and positions agree, and wallets find what they own.
@@ -203,9 +225,9 @@ impl Scan {
             let listed = has(keys::list_of_holdings(&owner.account), &owner.run);
             hold("LIST", listed, || format!("not among its account's holdings: {owner:?}"))?;
         }
-        for offer in self.offers.values() {
-            hold("LIST", has(keys::list_of_offers(&offer.run), &offer.id), || {
-                format!("not listed: {offer:?}")
+        for order in self.market.orders() {
+            hold("LIST", has(keys::list_of_orders(&order.market.id(), order.batch), &order.id), || {
+                format!("not listed: {order:?}")
             })?;
         }
         for run in self.runs.keys() {

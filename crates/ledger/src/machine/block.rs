@@ -2,21 +2,26 @@
 
 use crate::{
     account,
+    accounts::validator,
     action::Action,
     cell::{Cell, Key},
     error::TxError,
     event::{Event, TxRefused},
     extraction::{measurement, operator},
+    governance::{proposal, vote},
+    keys,
     machine::epoch,
-    market::offer,
-    note, run,
+    market, note,
+    referee::{NoReferee, Referee},
+    run,
     runs::{bond, evaluation, fork},
     seat, session, shares,
     store::{Cells, ListChanges, Stop, View},
+    trust::{canary, dispute, panel},
     tx::SignedTx,
     window,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use tessera_canon::{Domain, Hash, PublicKey, Text, digest};
 
 const SEEN: Domain = Domain::new("tessera/ledger/seen-signature/v1");
@@ -71,6 +76,7 @@ pub struct Outcome {
 /// A block being run. Call `begin`, `apply` for each transaction, `end`, `finish`.
 pub struct BlockSession {
     context: BlockContext,
+    referee: Arc<dyn Referee>,
     supplied: Cells,
     written: Cells,
     lists: ListChanges,
@@ -81,9 +87,15 @@ pub struct BlockSession {
 }
 
 impl BlockSession {
+    /// A block of a network without a referee: no dispute can be narrowed to a step.
     pub fn new(context: BlockContext) -> Self {
+        Self::with_referee(context, Arc::new(NoReferee))
+    }
+    /// A block whose disputes `referee` judges. Every validator of a network must use the same one.
+    pub fn with_referee(context: BlockContext, referee: Arc<dyn Referee>) -> Self {
         Self {
             context,
+            referee,
             supplied: Cells::new(),
             written: Cells::new(),
             lists: ListChanges::new(),
@@ -102,8 +114,14 @@ impl BlockSession {
     }
     /// Run one transaction. Never fails otherwise than by [`Need`]; see [`Receipt`].
     pub fn apply(&mut self, tx: &SignedTx) -> Result<Receipt, Need> {
-        let seen = digest(SEEN, tx);
-        if !self.checked.contains(&seen) && tx.verify() {
+        let mut signer = tx.body.sender;
+        only_need(self.attempt(|view| {
+            view.want([keys::params(), keys::globals(), keys::account(&signer)])?;
+            signer = account::signer(view, &signer)?;
+            Ok(())
+        }))?;
+        let seen = digest(SEEN, &(digest(SEEN, tx), signer));
+        if !self.checked.contains(&seen) && tx.verify_by(&signer) {
             self.checked.insert(seen);
         }
         let id = tx.id();
@@ -151,7 +169,7 @@ impl BlockSession {
 
     /// Run `step` and keep its effects only if it succeeds.
     fn attempt(&mut self, step: impl FnOnce(&mut View<'_>) -> Result<(), Stop>) -> Result<(), Stop> {
-        let mut view = View::new(&self.context, &self.supplied, &self.written, &self.lists);
+        let mut view = View::new(&self.context, &*self.referee, &self.supplied, &self.written, &self.lists);
         step(&mut view)?;
         let effects = view.effects;
         self.written.extend(effects.cells);
@@ -186,6 +204,10 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
     match &tx.body.action {
         // Accounts and validators.
         Action::Transfer(action) => account::transfer(view, sender, action),
+        Action::RotateKey(action) => account::rotate(view, sender, action),
+        Action::ValidatorBond(action) => validator::bond(view, sender, action),
+        Action::ValidatorUnbond(_) => validator::unbond(view, sender),
+        Action::ReportDoubleSign(action) => validator::report_double_sign(view, sender, action),
         // Runs.
         Action::CreateRun(action) => run::create(view, sender, action),
         Action::JoinRun(action) => seat::join(view, sender, action),
@@ -199,9 +221,20 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::LapseSeat(action) => seat::lapse(view, sender, action),
         Action::ReportWindow(action) => window::report(view, sender, action),
         // Trust.
+        Action::OpenDispute(action) => dispute::open(view, sender, action),
+        Action::DisputeStep(action) => dispute::step(view, sender, action),
+        Action::ResolveDispute(action) => dispute::resolve(view, action),
+        Action::AuditCommit(action) => panel::commit(view, sender, action),
+        Action::AuditReveal(action) => panel::reveal(view, sender, action),
+        Action::SealCanary(action) => canary::seal(view, sender, action),
+        Action::OpenCanary(action) => canary::open(view, sender, action),
         // Shares.
         Action::TransferShares(action) => shares::transfer(view, sender, action),
+        Action::BasketTransfer(action) => market::basket::transfer(view, sender, action),
+        Action::AutoSellWrap(action) => market::pool::wrap(view, sender, action),
+        Action::AutoSellUnwrap(action) => market::pool::unwrap(view, sender, action),
         Action::ClaimCredits(action) => shares::claim(view, id, sender, action),
+        Action::ClaimProceeds(action) => market::pool::claim(view, sender, action),
         // Credits.
         Action::Reshape(action) => note::reshape(view, id, sender, action),
         Action::LockNotes(action) => session::lock(view, sender, action),
@@ -210,10 +243,15 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::ExpireLock(action) => session::expire(view, &action.order),
         Action::FinalizeSession(action) => session::finalize(view, &action.order),
         // Market.
-        Action::PostOffer(action) => offer::post(view, id, sender, action),
-        Action::BuyOffer(action) => offer::buy(view, id, sender, action),
-        Action::CancelOffer(action) => offer::cancel(view, id, sender, action),
+        Action::OrderCommit(action) => market::order::commit(view, id, sender, action),
+        Action::OrderReveal(action) => market::order::reveal(view, sender, action),
+        Action::OrderCancel(action) => market::order::cancel(view, sender, action),
+        Action::HostAsk(action) => market::host::ask(view, sender, action),
         // Governance.
+        Action::Propose(action) => proposal::propose(view, id, sender, action),
+        Action::Vote(action) => vote::vote(view, sender, action),
+        Action::Delegate(action) => vote::delegate(view, sender, action),
+        Action::Execute(action) => proposal::execute(view, action),
         // Extraction.
         Action::DeclareOperator(action) => operator::declare(view, sender, action),
         Action::PostMeasurement(action) => measurement::post(view, sender, action),

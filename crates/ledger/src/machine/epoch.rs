@@ -1,4 +1,5 @@
-//! Do the work of a block's start: epoch boundaries in their fixed order, then seat draws and evaluations.
+//! Do the work of a block's start: epoch boundaries in their fixed order, then draws of seats, evaluations and
+//! draws of auditors.
 //!
 //! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
 //! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
@@ -6,28 +7,38 @@
 //! before credits are distributed, and both happen only here, so that no transaction's timing can matter.
 
 use crate::{
+    accounts::{issuance, validator},
     accumulator,
     event::{CreditsDistributed, SupplyChanged},
     extraction::report,
-    keys,
+    governance::proposal,
+    keys, market,
+    ownership::vesting,
     record::{Credits, Run, RunState, RunTerms},
     run,
     runs::{draw, evaluation},
     session,
     store::{Stop, View},
+    trust::{dispute, panel},
     window,
 };
 use tessera_canon::Hash;
 
 pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
-    view.want([keys::params(), keys::list_length(&keys::list_of_joins())])?;
+    view.want([
+        keys::params(),
+        keys::list_length(&keys::list_of_joins()),
+        keys::validator_key(&view.context.proposer),
+    ])?;
+    validator::count_block(view)?;
     let epoch_blocks = view.params()?.epoch_blocks.max(1);
     let height = view.context.height;
     if height > 0 && height.is_multiple_of(epoch_blocks) {
         boundary(view, height / epoch_blocks)?;
     }
     draw::draw(view)?;
-    evaluation::step(view)
+    evaluation::step(view)?;
+    panel::draw(view)
 }
 
 /// Open `epoch`.
@@ -35,11 +46,15 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     let runs = view.list_items(&keys::list_of_runs())?;
     view.want(runs.iter().flat_map(|run| [keys::run(run), keys::run_terms(run), keys::credits(run)]))?;
     // 1 validator set.
+    validator::boundary(view, epoch)?;
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
     // 3 auctions.
+    market::batch::boundary(view, epoch, &runs)?;
+    // 4 claims mature, after disputes whose time is over.
+    dispute::sweep(view)?;
     for run in &runs {
-        // 4 claims mature.
+        vesting::note_serving(view, run)?;
         progress(view, run, epoch)?;
     }
     for run in &runs {
@@ -50,8 +65,11 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         distribute(view, run)?;
     }
     // 8 issuance.
+    issuance::boundary(view, epoch)?;
     // 9 proposals.
+    proposal::boundary(view)?;
     // 10 hosts.
+    market::host::boundary(view, epoch)?;
     // 11 extraction report.
     for run in &runs {
         report::boundary(view, run, epoch)?;

@@ -4,9 +4,10 @@ use crate::{
     block::{BlockContext, BlockSession, Need, Outcome},
     cell::{Cell, Key},
     genesis::Genesis,
+    referee::{NoReferee, Referee},
     tx::SignedTx,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use tessera_canon::{Domain, Hash, digest_parts, merkle_root};
 
 const LEAF: Domain = Domain::new("tessera/ledger/memory-leaf/v1");
@@ -25,7 +26,16 @@ impl MemState {
     }
     /// Run a block and keep its result. Transactions that must not be included change nothing.
     pub fn run_block(&mut self, context: BlockContext, txs: &[SignedTx]) -> Outcome {
-        let mut session = BlockSession::new(context);
+        self.run_block_with(context, Arc::new(NoReferee), txs)
+    }
+    /// As [`Self::run_block`], with a referee for disputes.
+    pub fn run_block_with(
+        &mut self,
+        context: BlockContext,
+        referee: Arc<dyn Referee>,
+        txs: &[SignedTx],
+    ) -> Outcome {
+        let mut session = BlockSession::with_referee(context, referee);
         self.drive(&mut session, BlockSession::begin);
         for tx in txs {
             self.drive(&mut session, |session| session.apply(tx));

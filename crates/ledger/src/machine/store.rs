@@ -12,6 +12,7 @@ use crate::{
     genesis::{NetworkPolicy, Params},
     keys,
     record::{ListLength, ListPosition, ListSlot, Record, Stored},
+    referee::Referee,
 };
 use std::collections::BTreeMap;
 use tessera_canon::Hash;
@@ -35,7 +36,7 @@ pub(crate) type Cells = BTreeMap<Key, Option<Cell>>;
 pub(crate) type ListChanges = BTreeMap<(Hash, Hash), bool>;
 
 /// Effects that are kept or dropped as a whole.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Effects {
     pub(crate) cells: Cells,
     pub(crate) lists: BTreeMap<(Hash, Hash), Option<bool>>,
@@ -45,6 +46,7 @@ pub(crate) struct Effects {
 /// The state as one call sees it.
 pub(crate) struct View<'a> {
     pub(crate) context: &'a BlockContext,
+    pub(crate) referee: &'a dyn Referee,
     supplied: &'a Cells,
     block: &'a Cells,
     lists: &'a ListChanges,
@@ -54,11 +56,12 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     pub(crate) fn new(
         context: &'a BlockContext,
+        referee: &'a dyn Referee,
         supplied: &'a Cells,
         block: &'a Cells,
         lists: &'a ListChanges,
     ) -> Self {
-        Self { context, supplied, block, lists, effects: Effects::default() }
+        Self { context, referee, supplied, block, lists, effects: Effects::default() }
     }
 
     fn find(&self, key: &Key) -> Option<&Option<Cell>> {
@@ -101,6 +104,22 @@ impl<'a> View<'a> {
     pub(crate) fn defaults(&self) -> Result<NetworkPolicy, Stop> {
         let none = || NetworkPolicy { policy: Default::default(), bounds: Default::default() };
         Ok(self.get(&keys::defaults())?.unwrap_or_else(none))
+    }
+
+    /// Run `step`; if it is refused, take back its effects, and only those, and return why.
+    pub(crate) fn attempt(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Result<(), Stop>,
+    ) -> Result<Result<(), TxError>, Stop> {
+        let before = self.effects.clone();
+        match step(self) {
+            Ok(()) => Ok(Ok(())),
+            Err(Stop::Refused(error)) => {
+                self.effects = before;
+                Ok(Err(error))
+            }
+            Err(need) => Err(need),
+        }
     }
 
     fn change_list(&mut self, list: Hash, id: Hash, add: bool) {

@@ -25,3 +25,18 @@ pub fn owner(run: &Hash, account: &PublicKey) -> Key {
 pub fn list_of_holdings(account: &PublicKey) -> Hash {
     digest(LIST, &(30u8, Hash(account.0)))
 }
+
+/// [`crate::record::Vesting`]: what the transfer lock holds of an owner's shares.
+pub fn vesting(run: &Hash, account: &PublicKey) -> Key {
+    key(33, (*run, *account))
+}
+
+/// [`crate::record::Unlocking`].
+pub fn unlocking(run: &Hash) -> Key {
+    key(34, *run)
+}
+
+/// Claims of a run that a dispute kept from maturing with their window; the ids are their keys.
+pub fn list_of_ripe(run: &Hash) -> Hash {
+    digest(LIST, &(31u8, *run))
+}

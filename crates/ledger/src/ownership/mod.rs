@@ -7,5 +7,6 @@ pub mod event;
 pub mod keys;
 pub mod record;
 pub(crate) mod shares;
+pub mod vesting;
 
 pub use class::class_account;

@@ -5,7 +5,13 @@ use tessera_canon::{Hash, PublicKey, record, tags};
 
 tags! {
     /// Where a claim to shares stands.
-    pub enum ClaimState { 0 => Pending, 1 => Active, 2 => Void }
+    pub enum ClaimState {
+        0 => Pending,
+        1 => Active,
+        2 => Void,
+        /// Frozen: it counts as pending and does not mature.
+        3 => Disputed,
+    }
 }
 
 record! {
@@ -45,7 +51,13 @@ record! {
         pub wu: u64,
         pub weight: u32,
         pub shares: u128,
+        /// Of them void.
+        pub voided: u128,
         pub state: ClaimState,
+        /// Least epoch of its maturity, after a dispute.
+        pub not_before: u32,
+        /// It stands on [`crate::keys::list_of_ripe`].
+        pub ripe: bool,
     }
 }
 
@@ -64,4 +76,27 @@ record! {
         /// Whole credits to claim (besides what the accumulator has not handed over yet).
         pub due: u64,
     }
+}
+
+/// Time buckets of a [`Vesting`].
+pub const VESTING_BUCKETS: usize = 8;
+
+record! {
+    /// Matured shares of an owner by the time of their maturity, for the transfer lock.
+    pub struct Vesting {
+        pub run: Hash,
+        pub account: PublicKey,
+        /// The lock's span that the buckets were made for.
+        pub span: u32,
+        /// Number of the first bucket on the grid.
+        pub first: u32,
+        pub buckets: [u128; VESTING_BUCKETS],
+        /// Shares that matured before the buckets.
+        pub old: u128,
+    }
+}
+
+record! {
+    /// The epoch in which a run was first found serving.
+    pub struct Unlocking { pub run: Hash, pub since: u32 }
 }

@@ -5,8 +5,10 @@ use crate::{
     action::{ClaimCredits, TransferShares},
     error::TxError,
     event::{CreditsClaimed, SharesMoved},
-    keys,
+    governance, keys,
+    market::proceeds,
     note::{self, NewNote},
+    ownership::vesting,
     record::{Credits, Owner},
     seat,
     store::{Stop, View},
@@ -47,6 +49,16 @@ pub(crate) fn take(
     if owner.shares < amount {
         return Err(TxError::Shares { needed: amount, got: owner.shares }.into());
     }
+    let locked = governance::lock::locked(view, &credits.run, account)?;
+    // Shares in the auto-sell pool vote too, so they may be what the lock is about.
+    let voting = governance::history::voting_shares(view, &owner)?;
+    if voting - amount < locked {
+        let movable = voting.saturating_sub(locked).min(owner.shares);
+        return Err(TxError::VoteLocked { locked, movable, needed: amount }.into());
+    }
+    governance::history::shares_change(view, &owner)?;
+    vesting::check_movable(view, &credits.run, account, owner.shares, amount)?;
+    proceeds::touch(view, &credits.run, account, owner.shares)?;
     touch(&mut owner, credits);
     owner.shares -= amount;
     view.put(key, owner);
@@ -61,6 +73,8 @@ pub(crate) fn give(
     amount: u128,
 ) -> Result<(), Stop> {
     let mut owner = load_or_new(view, credits, account)?;
+    governance::history::shares_change(view, &owner)?;
+    proceeds::touch(view, &credits.run, account, owner.shares)?;
     touch(&mut owner, credits);
     owner.shares += amount;
     view.put(keys::owner(&credits.run, account), owner);
@@ -70,7 +84,7 @@ pub(crate) fn give(
 pub(crate) fn transfer(view: &mut View<'_>, sender: &PublicKey, action: &TransferShares) -> Result<(), Stop> {
     let run = &action.run;
     let (from_key, to_key) = (keys::owner(run, sender), keys::owner(run, &action.to));
-    view.want([keys::credits(run), from_key, to_key, keys::member(run, sender)])?;
+    view.want([keys::credits(run), from_key, to_key, keys::member(run, sender), keys::vesting(run, sender)])?;
     let credits: Credits = view.must(&keys::credits(run), "run", run)?;
     if action.to == *sender || action.amount == 0 {
         return Err(TxError::Parameter {

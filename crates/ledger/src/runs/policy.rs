@@ -6,8 +6,9 @@
 use crate::{
     error::TxError,
     keys,
-    record::ChunkPrice,
+    record::{AuditStats, ChunkPrice},
     store::{Stop, View},
+    trust,
 };
 use tessera_canon::{Hash, record, tags};
 
@@ -106,7 +107,7 @@ fn within(what: &'static str, got: u128, least: u128, most: u128) -> Result<(), 
 }
 
 impl Policy {
-    /// Whether every value is within its bounds (10.4).
+    /// Whether every value is within its bounds (10.4) and faking does not pay (4.6, with `v` = 1).
     pub fn check(&self, bounds: &Bounds) -> Result<(), TxError> {
         within("prompt tokens per credit", self.price.prompt_tokens.into(), 1, 1 << 20)?;
         within("generated tokens per credit", self.price.generated_tokens.into(), 1, 1 << 20)?;
@@ -122,7 +123,22 @@ impl Policy {
         within("the floor of kappa", self.kappa_floor.into(), 0, 10_000)?;
         within("the lock fee", self.lock_fee.into(), 1, 4)?;
         within("the supply horizon", self.supply_horizon.into(), 144, 4320)?;
-        within("the transfer lock", self.transfer_lock.into(), 0, 1 << 24)
+        within("the transfer lock", self.transfer_lock.into(), 0, 1 << 24)?;
+        if bounds.deterrence { self.deters(None) } else { Ok(()) }
+    }
+}
+
+impl Policy {
+    /// Whether faking work does not pay (4.6, with `v` = 1) at the audit rate that counts, given what the run's
+    /// audits found so far.
+    pub fn deters(&self, stats: Option<&AuditStats>) -> Result<(), TxError> {
+        let one = trust::deterrence::ONE;
+        let audit_rate = trust::panel::measured_rate(self.audit_rate, stats);
+        let bond = u64::from(self.bond_claims) * u64::from(one);
+        if trust::deterrence(one, audit_rate.into(), self.pending_windows, bond) {
+            return Ok(());
+        }
+        Err(TxError::Deterrence { audit_rate, windows: self.pending_windows, bond: self.bond_claims })
     }
 }
 

@@ -204,6 +204,8 @@ record! {
         pub closed: bool,
         /// Lower median of its claims in work units; 0 until it is closed.
         pub median: u64,
+        /// `pending_windows` when it began: no vote moves the horizon of claims that exist.
+        pub horizon: u32,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     run,
     runs::{bond, draw, policy},
     store::{Stop, View},
+    trust,
 };
 use std::net::SocketAddr;
 use tessera_canon::{Hash, PublicKey};
@@ -27,11 +28,12 @@ pub(crate) fn join(view: &mut View<'_>, sender: &PublicKey, action: &JoinRun) ->
     let (terms, run) = run::load(view, &action.run)?;
     let key = keys::member(&action.run, sender);
     view.want([key, keys::designer(&action.run, sender), keys::run_policy(&action.run)])?;
-    view.want([keys::work(sender), keys::lineage(&action.run)])?;
+    view.want([keys::verified_work(sender), keys::lineage(&action.run)])?;
     check_endpoint(&action.endpoint)?;
     if matches!(run.state, RunState::Aborted | RunState::Retired) {
         return Err(run::wrong_state(&run, "exclusive, open, paused or serving"));
     }
+    trust::slashing::refuse_barred(view, &run, sender)?;
     if run.state == RunState::Exclusive
         && view.get::<Designer>(&keys::designer(&action.run, sender))?.is_none()
     {
@@ -200,4 +202,22 @@ pub(crate) fn held_seats(view: &View<'_>, stage: &Stage) -> Result<Vec<Seat>, St
 /// Whether `run` takes work reports.
 pub(crate) fn in_training(run: &Run) -> bool {
     matches!(run.state, RunState::Exclusive | RunState::Open)
+}
+
+/// Take the place of an account that a verdict barred; it keeps its stage. No short absence: coming back asks for
+/// admission work.
+pub(crate) fn bar(view: &mut View<'_>, run: &Hash, account: &PublicKey) -> Result<(), Stop> {
+    let key = keys::member(run, account);
+    let Some(mut member) = view.get::<Member>(&key)? else { return Ok(()) };
+    match member.state {
+        MemberState::Seated => vacate(view, &member)?,
+        MemberState::Waiting => view.list_remove(keys::list_of_joins(), key),
+        MemberState::Lapsed | MemberState::Refused | MemberState::Left => return Ok(()),
+    }
+    member.state = MemberState::Lapsed;
+    member.seat = None;
+    member.away = None;
+    draw::emit_change(view, &member);
+    view.put(key, member);
+    Ok(())
 }

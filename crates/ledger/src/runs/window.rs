@@ -8,14 +8,15 @@ use crate::{
     account,
     action::{LossSource, REPORT, ReportWindow},
     error::TxError,
-    event::{Activated, BondReturned, ClaimVoided, StageReported, WindowClosed},
-    extraction::admission,
-    keys,
+    event::{BondReturned, StageReported, WindowClosed},
+    governance, keys,
+    ownership::vesting,
     record::{Claim, ClaimState, Credits, Member, Run, RunState, RunTerms, Stage, StageReport, Window},
     run,
     runs::{evaluation, policy},
     seat, shares,
     store::{Stop, View},
+    trust,
 };
 use tessera_canon::{Hash, PublicKey, digest};
 
@@ -51,10 +52,11 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
     let window_key = keys::window(&id, report.window);
     let stage_key = keys::stage(&id, report.stage);
     view.want(
-        [window_key, stage_key, keys::credits(&id), keys::member(&id, sender)]
+        [window_key, stage_key, keys::credits(&id), keys::member(&id, sender), keys::run_policy(&id)]
             .into_iter()
             .chain(report.entries.iter().map(|e| keys::member(&id, &e.account)))
-            .chain(report.entries.iter().map(|e| keys::owner(&id, &e.account))),
+            .chain(report.entries.iter().map(|e| keys::owner(&id, &e.account)))
+            .chain(report.entries.iter().map(|e| keys::conduct(&id, &e.account))),
     )?;
     let stage: Stage = view.must(&stage_key, "stage", report.stage)?;
     let mut window = view.get::<Window>(&window_key)?.unwrap_or(Window {
@@ -66,6 +68,7 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
         loss: None,
         closed: false,
         median: 0,
+        horizon: policy::of(view, &id)?.pending_windows,
     });
     if window.reported >> report.stage & 1 == 1 {
         return Err(TxError::Duplicate { what: "report of stage", id: report.stage.to_string() }.into());
@@ -93,9 +96,15 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
         let wu = u64::from(entry.microbatches) * stage.wu;
         let made = u128::from(wu) * u128::from(window.weight);
         let mut owner = shares::load_or_new(view, &credits, &entry.account)?;
-        owner.pending += made;
+        // The work must be accounted for, so a barred account's claim is void rather than the report refused.
+        let void = trust::barred(view, &run, &entry.account)?;
+        if void {
+            credits.voided += made;
+        } else {
+            owner.pending += made;
+            credits.pending += made;
+        }
         view.put(keys::owner(&id, &entry.account), owner);
-        credits.pending += made;
         total += wu;
         view.put(
             keys::claim(&id, report.window, report.stage, index),
@@ -108,7 +117,10 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
                 wu,
                 weight: window.weight,
                 shares: made,
-                state: ClaimState::Pending,
+                voided: if void { made } else { 0 },
+                state: if void { ClaimState::Void } else { ClaimState::Pending },
+                not_before: 0,
+                ripe: false,
             },
         );
     }
@@ -126,6 +138,7 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
             height: view.context.height,
         },
     );
+    view.list_add(keys::list_of_reports(), keys::stage_report(&id, report.window, report.stage));
     view.emit(StageReported {
         run: id,
         window: report.window,
@@ -188,7 +201,7 @@ fn check_quorum(view: &mut View<'_>, stage: &Stage, action: &ReportWindow) -> Re
     let mut signers = 0u64;
     for signed in held {
         let Some(seat) = seats.iter_mut().find(|seat| seat.seat == signed.seat) else { continue };
-        if !seat.account.verify_digest(&digest, &signed.signature) {
+        if !account::signer(view, &seat.account)?.verify_digest(&digest, &signed.signature) {
             return Err(TxError::SeatSignature { seat: signed.seat }.into());
         }
         signers |= 1 << signed.seat;
@@ -283,11 +296,13 @@ pub(crate) fn close_early(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) 
 
 /// At an epoch boundary: claims past their horizon become active; those of an aborted run become void.
 pub(crate) fn mature(view: &mut View<'_>, terms: &RunTerms, run: &mut Run) -> Result<(), Stop> {
-    let horizon = u64::from(policy::of(view, &run.run)?.pending_windows);
     let aborted = run.state == RunState::Aborted;
+    vesting::settle_ripe(view, &run.run, aborted)?;
     // The window in progress may hold claims too; an aborted run takes no more.
     let end = if aborted { run.window.saturating_add(1) } else { run.window };
     while run.matured < end {
+        let horizon = view.get::<Window>(&keys::window(&run.run, run.matured))?.map_or(0, |w| w.horizon);
+        let horizon = u64::from(horizon);
         let elapsed = u64::from(run.window) + u64::from(run.serving_epochs);
         if !aborted && elapsed < u64::from(run.matured) + 1 + horizon {
             break;
@@ -312,30 +327,15 @@ fn mature_stage(view: &mut View<'_>, run: &Hash, report: &StageReport, void: boo
     for index in 0..report.claims {
         claims.extend(view.get::<Claim>(&key_of(index))?.map(|claim| (key_of(index), claim)));
     }
-    view.want(claims.iter().map(|(_, claim)| keys::owner(run, &claim.account)))?;
+    view.want(claims.iter().flat_map(|(_, claim)| governance::work::keys_of(run, &claim.account)))?;
+    view.want(claims.iter().flat_map(|(_, claim)| {
+        let account = &claim.account;
+        [keys::owner(run, account), keys::conduct(run, account), keys::vesting(run, account)]
+    }))?;
+    let lock = vesting::lock(view, run)?;
     let mut credits: Credits = view.must(&keys::credits(run), "run", run)?;
-    for (key, mut claim) in claims {
-        if claim.state != ClaimState::Pending {
-            continue;
-        }
-        let mut owner = shares::load_or_new(view, &credits, &claim.account)?;
-        owner.pending -= claim.shares;
-        credits.pending -= claim.shares;
-        let (account, made) = (claim.account, claim.shares);
-        if void {
-            claim.state = ClaimState::Void;
-            credits.voided += made;
-            view.emit(ClaimVoided { run: *run, window, stage, account, shares: made });
-        } else {
-            claim.state = ClaimState::Active;
-            admission::credit(view, &claim)?;
-            crate::accumulator::touch(&mut owner, &credits);
-            owner.shares += made;
-            credits.active += made;
-            view.emit(Activated { run: *run, window, stage, account, shares: made });
-        }
-        view.put(keys::owner(run, &account), owner);
-        view.put(key, claim);
+    for (key, claim) in claims {
+        vesting::settle(view, &mut credits, key, claim, void, &lock)?;
     }
     view.put(keys::credits(run), credits);
     Ok(())

@@ -94,7 +94,14 @@ fn reports_without_a_fee(t: &mut Table) {
     let free = |world: &mut World, action: ReportWindow| {
         let nonce = query::account(world.get(), &public(sender)).unwrap().nonce;
         let action = action.into();
-        let body = Tx { network: world.network, sender: public(sender), nonce, fee: 0, action };
+        let body = Tx {
+            network: world.network,
+            sender: public(sender),
+            nonce,
+            fee: 0,
+            fee_from: Default::default(),
+            action,
+        };
         SignedTx::sign(&key(sender), body)
     };
     let mut bad = good.clone();

@@ -1,14 +1,25 @@
 //! Run long random histories of every action, valid and not, and check what must hold for all of them.
 
+mod governance;
+#[path = "../trust/machine.rs"]
+mod machine;
+mod market;
 mod runs;
+mod trust;
 #[path = "../world/mod.rs"]
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use tessera_canon::{Domain, Hash, Prf};
 use tessera_ledger::{
-    Action, BlockSession, Event, MemState, SignedTx, action::*, block::Need, genesis::Params, keys,
-    payword::Chain, query, record::*,
+    Action, BlockSession, Event, FeeSource, MemState, SignedTx,
+    action::*,
+    block::Need,
+    genesis::{Parameters, Params},
+    keys,
+    payword::Chain,
+    query,
+    record::*,
 };
 use world::*;
 
@@ -20,21 +31,29 @@ struct History {
     random: Prf,
     runs: Vec<Hash>,
     orders: Vec<(Hash, u32, Chain)>,
+    /// What sealed orders hold, by seal.
+    sealed: BTreeMap<Hash, (u32, OrderTerms)>,
 }
 
 impl History {
     fn new(seed: u64) -> Self {
-        let world = World::new(
-            ACCOUNTS,
-            Params {
-                // Boundaries far enough apart that transactions also expire and finalize.
-                epoch_blocks: 12,
-                settle_delay: 4,
-                fee_to_fund: seed % 2 == 1,
-                ..params()
-            },
-        );
-        Self { world, random: Prf::new(HISTORY, &seed.to_be_bytes()), runs: vec![], orders: vec![] }
+        let base = Params {
+            // Boundaries far enough apart that transactions also expire and finalize.
+            epoch_blocks: 12,
+            settle_delay: 4,
+            fee_to_fund: seed % 2 == 1,
+            ..params()
+        };
+        let parameters = Parameters { trust: trust::parameters(), ..Parameters::from(base) };
+        let mut world = World::new(ACCOUNTS, parameters);
+        world.referee = std::sync::Arc::new(machine::MachineReferee);
+        Self {
+            world,
+            random: Prf::new(HISTORY, &seed.to_be_bytes()),
+            runs: vec![],
+            orders: vec![],
+            sealed: BTreeMap::new(),
+        }
     }
     fn below(&mut self, bound: u64) -> u64 {
         self.random.below(bound.max(1))
@@ -201,8 +220,14 @@ impl History {
         if self.chance(15) {
             return runs::action(self);
         }
+        if self.chance(20) {
+            return trust::action(self);
+        }
         let who = self.account();
-        Some(match self.below(40) {
+        if self.chance(15) {
+            return self.govern();
+        }
+        Some(match self.below(46) {
             0..2 => {
                 let amount = if self.chance(10) { RICH * 100 } else { self.below(1000).into() };
                 (who, Transfer { to: public(self.below(12) as u32), amount }.into())
@@ -234,25 +259,7 @@ impl History {
                 let order = self.order_in(if expire { LockState::Open } else { LockState::Settling })?.0;
                 (who, if expire { ExpireLock { order }.into() } else { FinalizeSession { order }.into() })
             }
-            33..35 => {
-                let (who, note) = self.note()?;
-                let price = self.below(100).into();
-                (who, PostOffer { note: note.id, price }.into())
-            }
-            35..39 => {
-                let run = self.run();
-                let offers = query::offers_of(self.world.get(), &run);
-                let offer = self.pick(&offers)?;
-                let (cu, max_price) = (self.below(offer.cu + 2), 10 + u128::from(self.below(100)));
-                (who, BuyOffer { offer: offer.id, cu, max_price, to: owner(who) }.into())
-            }
-            _ => {
-                let run = self.run();
-                let offers = query::offers_of(self.world.get(), &run);
-                let offer = self.pick(&offers)?;
-                let seller = if self.chance(10) { who } else { self.world.index_of(&offer.seller) };
-                (seller, CancelOffer { offer: offer.id }.into())
-            }
+            _ => self.market()?,
         })
     }
 
@@ -262,7 +269,8 @@ impl History {
         while txs.len() < count as usize {
             let (sender, action) =
                 self.action().unwrap_or_else(|| (0, Transfer { to: public(1), amount: 1 }.into()));
-            let mut tx = self.world.tx(sender, action);
+            let source = self.fee_source(sender);
+            let mut tx = self.world.tx_from(sender, action, source);
             if self.chance(1) {
                 match self.below(3) {
                     0 => tx.body.fee += 1,
@@ -292,14 +300,16 @@ fn long_history(seed: u64, total: usize) -> (Hash, BTreeMap<&'static str, [usize
         for (tx, receipt) in txs.iter().zip(&outcome.receipts) {
             kinds.entry(tx.body.action.kind()).or_default()[usize::from(!receipt.ok())] += 1;
         }
-        if outcome.receipts.iter().all(|receipt| !receipt.ok()) {
-            let mut idle = before;
-            let idle = idle.run_block(history.world.context(), &[]);
+        let in_u = txs.iter().all(|tx| tx.body.fee_from == FeeSource::default());
+        if in_u && outcome.receipts.iter().all(|receipt| !receipt.ok()) {
+            let mut idle = before.clone();
+            let idle = idle.run_block_with(history.world.context(), history.world.referee.clone(), &[]);
             let fees = fee_keys(&txs);
             let left: Vec<_> = outcome.writes.iter().filter(|(key, _)| !fees.contains(key)).collect();
             let idle: Vec<_> = idle.writes.iter().filter(|(key, _)| !fees.contains(key)).collect();
             assert_eq!(left, idle, "a refused transaction changed more than its fee and nonce");
         }
+        governance::check(&before, &history.world, &outcome);
         for event in &outcome.events {
             match event {
                 Event::NoteCreated(event) => assert!(created.insert(event.note), "created twice"),
@@ -326,7 +336,7 @@ fn every_invariant_holds_through_random_histories() {
         }
     }
     println!("{kinds:?}");
-    assert_eq!(kinds.len(), 25, "every action was tried");
+    assert_eq!(kinds.len(), 37, "every action was tried");
     for (kind, [ok, refused]) in kinds {
         assert!(ok >= 2 && refused >= 2, "{kind}: {ok} took effect, {refused} were refused");
     }
@@ -365,7 +375,7 @@ fn run_starved(
             }
         }
     }
-    let (mut session, mut stops) = (BlockSession::new(world.context()), 0);
+    let (mut session, mut stops) = (BlockSession::with_referee(world.context(), world.referee.clone()), 0);
     if at_once == usize::MAX {
         for (key, cell) in &state.0 {
             session.supply(*key, Some(*cell));

@@ -135,7 +135,7 @@ fn work_in_other_runs_counts_up_to_the_owners_part() {
         world.close_window(other, 9_000_000);
         world.close_window(other, 9_000_000);
         world.blocks(4);
-        assert_eq!(query::work(world.get(), &public(4)).unwrap().flops, 12 * 4_000_000);
+        assert_eq!(query::verified_work(world.get(), &public(4)).unwrap().flops, 12 * 4_000_000);
         let receipt = world.run(4, join(RUN, 4));
         if admitted {
             assert_eq!(receipt.error, None);

@@ -2,7 +2,9 @@
 //! with the invariant scan.
 #![allow(dead_code, unreachable_pub)] // each test file uses its own part
 
-use std::collections::BTreeMap;
+pub mod market;
+
+use std::{collections::BTreeMap, sync::Arc};
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Signature, Text, digest};
 use tessera_ledger::{
     action::*,
@@ -12,7 +14,8 @@ use tessera_ledger::{
     memory::MemState,
     query,
     record::{RunState, Seat},
-    tx::{SignedTx, Tx},
+    referee::{NoReferee, Referee},
+    tx::{FeeSource, SignedTx, Tx},
 };
 
 pub const RUN: Hash = Hash([9; 32]);
@@ -44,6 +47,8 @@ pub struct World {
     pub network: Hash,
     pub height: u64,
     pub keys: Vec<SecretKey>,
+    /// Who judges disputes.
+    pub referee: Arc<dyn Referee>,
     /// Transactions of the block being made, by sender.
     used: BTreeMap<PublicKey, u64>,
 }
@@ -65,7 +70,8 @@ impl World {
         let state = MemState::new(&genesis);
         invariants::check(&state).expect("genesis holds");
         let keys = (0..accounts).map(key).collect();
-        Self { state, network: genesis.network_id(), height: 0, keys, used: BTreeMap::new() }
+        let referee = Arc::new(NoReferee);
+        Self { state, network: genesis.network_id(), height: 0, keys, referee, used: BTreeMap::new() }
     }
     pub fn get(&self) -> impl Fn(&Hash) -> Option<tessera_ledger::Cell> + '_ {
         |key| self.state.get(key)
@@ -81,18 +87,22 @@ impl World {
     }
     /// A signed transaction with the next nonce.
     pub fn tx(&mut self, sender: u32, action: impl Into<Action>) -> SignedTx {
+        self.tx_from(sender, action, FeeSource::default())
+    }
+    /// As `tx`, with another source of the fee.
+    pub fn tx_from(&mut self, sender: u32, action: impl Into<Action>, fee_from: FeeSource) -> SignedTx {
         let public = self.keys[sender as usize].public();
         let used = self.used.entry(public).or_default();
         let nonce = query::account(|k| self.state.get(k), &public).map_or(0, |a| a.nonce) + *used;
         *used += 1;
         let action = action.into();
-        let body = Tx { network: self.network, sender: public, nonce, fee: 500_000, action };
+        let body = Tx { network: self.network, sender: public, nonce, fee: 500_000, fee_from, action };
         SignedTx::sign(&self.keys[sender as usize], body)
     }
     pub fn block(&mut self, txs: &[SignedTx]) -> Outcome {
         self.height += 1;
         self.used.clear();
-        let outcome = self.state.run_block(self.context(), txs);
+        let outcome = self.state.run_block_with(self.context(), self.referee.clone(), txs);
         if let Err(violation) = invariants::check(&self.state) {
             panic!("at height {}: {violation}", self.height);
         }

@@ -1,15 +1,19 @@
 //! Answer questions about the ledger from a validator in this process.
 //!
-//! Remembers the last blocks with their events, so that who submitted a transaction can be shown what it did.
+//! Remembers the last blocks with their events, so that who submitted a transaction can be shown what it did;
+//! for older ones the index of events says where to look.
 
+use super::follow::{SharedIndex, follow};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use tessera_canon::{Hash, List};
+use tessera_chain::Inclusion;
+use tessera_ledger::Genesis;
 use tessera_validator::{FinalizedBlock, ProveError, SubmitError, ValidatorHandle};
-use tessera_wire::rpc::{Answer, Ask, Included, NotHere, Refused, Taken};
+use tessera_wire::rpc::{Answer, Ask, Included, NotHere, ProveItems, Refused, Taken};
 use tokio::sync::broadcast::error::RecvError;
 
 /// Final blocks whose events are remembered.
@@ -54,13 +58,17 @@ impl Recent {
 pub struct Answerer {
     validator: ValidatorHandle,
     recent: Arc<Mutex<Recent>>,
+    index: SharedIndex,
 }
 
 impl Answerer {
-    /// Listen to `validator` from now on. Needs a tokio runtime; ends with the validator.
-    pub fn start(validator: ValidatorHandle) -> Self {
-        let answerer = Self { recent: Arc::default(), validator };
+    /// Listen to `validator` from now on, and keep `index` up to date. Needs a tokio runtime; ends with the
+    /// validator.
+    pub fn start(validator: ValidatorHandle, genesis: Arc<Genesis>, index: SharedIndex) -> Self {
+        let answerer = Self { recent: Arc::default(), validator, index };
         let (mut feed, listener) = (answerer.validator.subscribe(), answerer.clone());
+        let (validator, index) = (answerer.validator.clone(), answerer.index.clone());
+        tokio::spawn(follow(validator, genesis, index, answerer.validator.subscribe()));
         tokio::spawn(async move {
             loop {
                 match feed.recv().await {
@@ -116,13 +124,42 @@ impl Answerer {
                 }
             },
             Ask::ReceiptOf(of) => or_not_here(self.included(&of.tx).await.map(Answer::Included)),
+            Ask::History(ask) => {
+                let places =
+                    self.index.read(move |index| index.places(&ask.subject, ask.from, ask.skip)).await;
+                or_not_here(places.map(Answer::Places))
+            }
+            Ask::ProveItems(items) => or_not_here(self.inclusion(items).await.map(Answer::Inclusion)),
         }
     }
     async fn included(&self, tx: &Hash) -> Option<Included> {
-        let found = self.recent().of_tx(tx)?;
-        let height = found.header.height;
+        let recent = self.recent().of_tx(tx);
+        let (height, events) = match recent {
+            Some(found) => (found.header.height, found.events.clone()),
+            None => {
+                let id = *tx;
+                let found = self.index.read(move |index| match index.height_of(&id)? {
+                    Some(height) => Ok(index.events(height)?.map(|events| (height, events))),
+                    None => Ok(None),
+                });
+                found.await.flatten()?
+            }
+        };
         let (header, block) =
             (self.validator.header_at(height).await?, self.validator.block_at(height).await?);
-        Some(Included { header, block, events: List::new(found.events.clone()).ok()? })
+        Some(Included { header, block, events: List::new(events).ok()? })
+    }
+    async fn inclusion(&self, items: ProveItems) -> Option<Inclusion> {
+        let height = items.height;
+        let events = match items.events.is_empty() {
+            true => Vec::new(),
+            false => self.index.read(move |index| index.events(height)).await.flatten()?,
+        };
+        let txs = match items.txs.is_empty() {
+            true => Vec::new(),
+            false => self.validator.block_at(height).await?.txs().to_vec(),
+        };
+        let header = self.validator.header_at(height).await?;
+        Inclusion::prove(header, (&events, &items.events), (&txs, &items.txs))
     }
 }

@@ -1,24 +1,22 @@
 //! See and change the ledger: a validator answers questions, everybody else asks and verifies.
 //!
 //! ```text
-//! LedgerClient --Ask--> channel RPC --> RpcServer --> Answerer --> validator
+//! LedgerClient --Ask--> channel RPC --> RpcServer --> Answerer --> validator, index of events
 //!      verifies <------- Answer <------------------------'
 //! ```
-//! [`LedgerClient`] believes no validator: see [`client`]. [`RpcServer`] shares a validator's time fairly among
-//! those who ask. A process that validates asks itself through the same types.
+//! [`LedgerClient`] believes no validator: see [`tessera_client`]. [`RpcServer`] shares a validator's time fairly
+//! among those who ask. A process that validates asks itself through the same types. [`index`] remembers where
+//! in final blocks something is named, for `tessera explain`.
 
 pub mod answer;
 pub mod client;
-pub mod error;
+pub mod follow;
+pub mod index;
 pub mod rpc;
 pub mod run;
-pub mod submit;
-pub mod view;
 
 pub use answer::Answerer;
-pub use client::{LedgerClient, Seen};
-pub use error::LedgerError;
+pub use client::LedgerClient;
 pub use rpc::RpcServer;
 pub use run::RunView;
-pub use submit::Receipt;
-pub use view::View;
+pub use tessera_client::{LedgerError, Receipt, Seen, View};

@@ -5,12 +5,13 @@ use crate::{
     keyfile::{self, KeyFileError},
     ledger::{
         Answerer, RpcServer,
+        follow::SharedIndex,
         rpc::{RpcCounts, RpcLimits},
     },
     network::NetworkFile,
     switchboard::Switchboard,
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 use tessera_canon::PublicKey;
 use tessera_chain::Header;
 use tessera_net::Transport;
@@ -107,7 +108,8 @@ impl ValidatorNode {
             }
             other => other?,
         };
-        let answerer = Answerer::start(handle.clone());
+        let index = SharedIndex::open(&folder.index_path(), network.id);
+        let answerer = Answerer::start(handle.clone(), Arc::new(network.genesis.clone()), index);
         let server = RpcServer::start(switchboard, answerer.clone(), RpcLimits::default());
         Ok(Self { handle, answerer, server, set_aside })
     }

@@ -273,6 +273,7 @@ impl World {
                 sender: public,
                 nonce: *nonce,
                 fee: 1_000_000,
+                fee_from: tessera_ledger::FeeSource::default(),
                 action: action.clone(),
             };
             *nonce += 1;

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
 };
+use tessera_chain::StateProof;
 use tessera_ledger::{Cell, Key, record::Stored};
 
 /// Cells proved at one height. Reading a key that was not fetched notes it and gives `None`; the client then
@@ -15,13 +16,22 @@ pub struct View {
     /// Time of that block, milliseconds since 1970.
     pub time_ms: u64,
     cells: BTreeMap<Key, Option<Cell>>,
+    proofs: Vec<StateProof>,
     missing: RefCell<BTreeSet<Key>>,
 }
 
 impl View {
     /// Cells of the state at `height`.
     pub fn new(height: u64, time_ms: u64, cells: BTreeMap<Key, Option<Cell>>) -> Self {
-        Self { height, time_ms, cells, missing: RefCell::default() }
+        Self { height, time_ms, cells, proofs: Vec::new(), missing: RefCell::default() }
+    }
+    /// The same cells with what proves them.
+    pub fn with_proofs(self, proofs: Vec<StateProof>) -> Self {
+        Self { proofs, ..self }
+    }
+    /// What proves the cells, to show to others: one proof for each part of the keys.
+    pub fn proofs(&self) -> &[StateProof] {
+        &self.proofs
     }
     /// The cell of `key`, if it holds one.
     pub fn cell(&self, key: &Key) -> Option<Cell> {

@@ -14,6 +14,21 @@ pub enum LedgerError {
     /// What a validator said does not hold.
     #[error("validator {} gave a wrong answer: {cause}", validator.short())]
     Wrong { validator: PublicKey, cause: VerifyError },
+    /// A rollback: what a validator showed is older than what was seen before.
+    #[error(
+        "validator {} showed an old state: expected height {expected} or later, got {got}; it lags, or hides what happened since", validator.short()
+    )]
+    Older { validator: PublicKey, expected: u64, got: u64 },
+    /// Two final headers at one height: more than a third of the committee is dishonest.
+    #[error(
+        "the committee signed two blocks at height {height}: {expected} was seen before, now {got}; do not use this network, and show both headers to its members"
+    )]
+    Forked { height: u64, expected: Hash, got: Hash },
+    /// No validator's index reaches the state that it shall explain.
+    #[error(
+        "expected an index of events up to height {expected}, the validator's ends at {got}; it is being built, ask again later"
+    )]
+    IndexBehind { expected: u64, got: u64 },
     /// Nothing there.
     #[error("{what} is not on the ledger of network {network}")]
     NotHere { what: String, network: Hash },
@@ -55,6 +70,14 @@ pub enum LedgerError {
 impl LedgerError {
     /// Whether doing the same again later may succeed.
     pub fn may_retry(&self) -> bool {
-        matches!(self, Self::NoAnswer { .. } | Self::Moving { .. } | Self::Wrong { .. } | Self::Race { .. })
+        matches!(
+            self,
+            Self::NoAnswer { .. }
+                | Self::Moving { .. }
+                | Self::Wrong { .. }
+                | Self::Race { .. }
+                | Self::Older { .. }
+                | Self::IndexBehind { .. }
+        )
     }
 }

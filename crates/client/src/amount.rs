@@ -14,7 +14,7 @@ pub struct AmountError {
 /// `text` in U as nano-U.
 ///
 /// ```
-/// use tessera_node::amount::parse;
+/// use tessera_client::amount::parse;
 /// assert_eq!(parse("12.5"), Ok(12_500_000_000));
 /// assert!(parse("0.0000000001").is_err());
 /// ```
@@ -33,7 +33,7 @@ pub fn parse(text: &str) -> Result<u128, AmountError> {
 /// Nano-U as text in U, exact, without needless zeros.
 ///
 /// ```
-/// assert_eq!(tessera_node::amount::show(1_500_000_000), "1.5");
+/// assert_eq!(tessera_client::amount::show(1_500_000_000), "1.5");
 /// ```
 pub fn show(nano: u128) -> String {
     let part = format!("{:09}", nano % NANO);

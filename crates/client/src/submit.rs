@@ -4,15 +4,14 @@
 //! the same account; who loses that race signs again with the next nonce, but only after it has looked
 //! through every block in question for its own transaction, so nothing is done twice.
 
-use super::{
-    LedgerClient, LedgerError,
+use crate::{
+    Client, LedgerError, Source,
     client::{Useless, lock},
 };
 use std::{sync::Arc, time::Duration};
 use tessera_canon::{Hash, PublicKey, SecretKey};
 use tessera_chain::{VerifyError, event_root};
-use tessera_ledger::{Action, Event, SignedTx, Tx, account::least_fee, query};
-use tessera_net::Transport;
+use tessera_ledger::{Action, Event, FeeSource, SignedTx, Tx, account::least_fee, query};
 use tessera_wire::rpc::{Answer, Ask, Included, ReceiptOf};
 use tokio::time::Instant;
 
@@ -50,13 +49,33 @@ impl Receipt {
     }
 }
 
+/// Where a transaction stands and whether it took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub height: u64,
+    pub time_ms: u64,
+    /// Its place among the transactions of its block.
+    pub index: u32,
+    pub tx: SignedTx,
+    /// Why the ledger refused it; `None` where it took effect.
+    pub refused: Option<String>,
+}
+
+/// Why the events of its block say that `tx` was refused, if they do.
+fn refusal(events: &[Event], tx: &Hash) -> Option<String> {
+    events.iter().find_map(|event| match event {
+        Event::TxRefused(refused) if refused.tx == *tx => Some(refused.reason.to_string()),
+        _ => None,
+    })
+}
+
 enum Followed {
     Done(Receipt),
     /// Another transaction has the nonce; this one is in no block and can never be.
     Lost,
 }
 
-impl<T: Transport> LedgerClient<T> {
+impl<S: Source> Client<S> {
     /// Have `key`'s account do `action`; returns once a final block holds it, proved. A refusal by the ledger
     /// (which costs the fee) is [`LedgerError::Refused`].
     pub async fn submit(&self, key: &SecretKey, action: Action) -> Result<Receipt, LedgerError> {
@@ -81,7 +100,8 @@ impl<T: Transport> LedgerClient<T> {
         let params = params
             .ok_or_else(|| LedgerError::NotHere { what: "the parameters".into(), network: self.network() })?;
         let (nonce, balance) = account.map_or((0, 0), |account| (account.nonce, account.balance));
-        let body = Tx { network: self.network(), sender, nonce, fee: 0, action };
+        let body =
+            Tx { network: self.network(), sender, nonce, fee: 0, fee_from: FeeSource::default(), action };
         // The fee is of fixed length in the encoding, so it does not change the size it depends on.
         let least = least_fee(&params, SignedTx::sign(key, body.clone()).size());
         // Two programs that do the same with the same nonce would make one and the same transaction, and both
@@ -128,7 +148,8 @@ impl<T: Transport> LedgerClient<T> {
         }
         Err(LedgerError::NotIncluded { tx: id, seconds: GIVE_UP.as_secs() })
     }
-    async fn offer(&self, tx: &SignedTx) -> Result<(), LedgerError> {
+    /// Have a validator take `tx`; it is in no block yet.
+    pub async fn offer(&self, tx: &SignedTx) -> Result<(), LedgerError> {
         let offered = self
             .ask(Ask::Submit(tx.clone()), |_, answer| match answer {
                 Answer::Taken(_) => Ok(()),
@@ -168,7 +189,7 @@ impl<T: Transport> LedgerClient<T> {
     pub async fn receipt(&self, tx: &SignedTx) -> Result<Receipt, LedgerError> {
         self.receipt_from(tx, true).await
     }
-    /// As [`LedgerClient::receipt`], but unless `everywhere` the first validator that knows of no block is believed.
+    /// As [`Client::receipt`], but unless `everywhere` the first validator that knows of no block is believed.
     async fn receipt_from(&self, tx: &SignedTx, everywhere: bool) -> Result<Receipt, LedgerError> {
         let id = tx.id();
         let included = self
@@ -187,14 +208,34 @@ impl<T: Transport> LedgerClient<T> {
             .await?;
         let (height, events) = (included.header.header.height, included.events.into_inner());
         self.note_own(height);
-        let refusal = events.iter().find_map(|event| match event {
-            Event::TxRefused(refused) if refused.tx == id => Some(refused.reason.to_string()),
-            _ => None,
-        });
-        match refusal {
+        match refusal(&events, &id) {
             Some(reason) => Err(LedgerError::Refused { tx: id, height, reason }),
             None => Ok(Receipt { tx: id, height, fee: tx.body.fee, events }),
         }
+    }
+    /// What became of the transaction `id`, whoever sent it, proved by its whole block and all its events.
+    pub async fn outcome(&self, id: &Hash) -> Result<Outcome, LedgerError> {
+        let included = self
+            .ask(Ask::ReceiptOf(ReceiptOf { tx: *id }), |validator, answer| match answer {
+                Answer::Included(included) => {
+                    self.holds(validator, &included, id)?;
+                    Ok(included)
+                }
+                other => Err(self.0.unexpected(&format!("transaction {id}"), other)),
+            })
+            .await?;
+        let Included { header, block, events } = included;
+        let at = block.txs().iter().position(|tx| tx.id() == *id);
+        let what = || format!("transaction {id}");
+        // `holds` has seen it there.
+        let at = at.ok_or_else(|| LedgerError::NotHere { what: what(), network: self.network() })?;
+        Ok(Outcome {
+            height: header.header.height,
+            time_ms: header.header.time_ms,
+            index: at as u32,
+            tx: block.txs()[at].clone(),
+            refused: refusal(&events, id),
+        })
     }
     /// Whether header, block and events belong together and to `tx`.
     fn holds(&self, validator: &PublicKey, included: &Included, tx: &Hash) -> Result<(), Useless> {

@@ -1,0 +1,299 @@
+//! Say by how much each event changes each number: one arm for an event that moves something.
+//!
+//! The arms follow the state machine: what its code moves when it emits the event. An event without an arm
+//! moves nothing here; if the ledger moves something by it, the sum of the part does not come out.
+
+use super::Facts;
+use std::collections::BTreeMap;
+use tessera_canon::{Hash, PublicKey};
+use tessera_ledger::{
+    Cell, Event, Genesis, Key,
+    record::{Escrow, Lock},
+};
+
+/// Amounts by run or order.
+pub(super) type Amounts = BTreeMap<Hash, u128>;
+
+/// A change of a number.
+pub(super) struct Change {
+    pub(super) height: u64,
+    pub(super) what: String,
+    pub(super) plus: bool,
+    pub(super) amount: u128,
+}
+
+/// What one event does: added or taken, how much, in words.
+type Effect = (bool, u128, String);
+
+fn plus(amount: impl Into<u128>, what: impl Into<String>) -> Option<Effect> {
+    Some((true, amount.into(), what.into()))
+}
+fn minus(amount: impl Into<u128>, what: impl Into<String>) -> Option<Effect> {
+    Some((false, amount.into(), what.into()))
+}
+
+/// The changes that `rule` finds in the events, in order.
+fn changes(facts: &Facts, mut rule: impl FnMut(&Event) -> Vec<Option<Effect>>) -> Vec<Change> {
+    let all = facts.events().flat_map(|(height, event)| {
+        let effects = rule(event).into_iter().flatten();
+        effects.map(move |(plus, amount, what)| Change { height, what, plus, amount }).collect::<Vec<_>>()
+    });
+    all.collect()
+}
+
+/// A source of the cells that a network begins with.
+pub(super) fn cells_of(genesis: &Genesis) -> impl Fn(&Key) -> Option<Cell> {
+    let cells: BTreeMap<Key, Cell> = genesis.cells().into_iter().collect();
+    move |key| cells.get(key).copied()
+}
+
+/// What the rules of a balance need besides events.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The balance at the beginning of the network, nano-U.
+    pub(super) opening: u128,
+    /// What each order that the account offered to lock holds.
+    pub(super) orders: Amounts,
+    /// Deposits of the proposals that the account offered.
+    pub(super) deposits: Amounts,
+    /// Bonds of the runs that the account created.
+    pub(super) bonds: Amounts,
+    /// Bonds of measurements that still count, by run and slot.
+    pub(super) measurements: BTreeMap<(Hash, u8), u128>,
+}
+
+/// The bond of each measurement that `key` posted, in order: what came back when it ended, or what it holds now.
+fn measurement_bonds(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<u128> {
+    let (mut bonds, mut open) = (Vec::new(), BTreeMap::new());
+    for (_, event) in facts.events() {
+        match event {
+            Event::MeasurementPosted(e) if e.poster == *key => {
+                open.insert((e.run, e.slot), bonds.len());
+                bonds.push(known.measurements.get(&(e.run, e.slot)).copied().unwrap_or(0));
+            }
+            Event::MeasurementEnded(e) if e.poster == *key => {
+                if let Some(bond) = open.remove(&(e.run, e.slot)).and_then(|at| bonds.get_mut(at)) {
+                    *bond = e.bond;
+                }
+            }
+            _ => {}
+        }
+    }
+    bonds
+}
+
+/// What a bond that is now `after` took from a balance, or gave back. A part of it that is lost goes elsewhere.
+fn bond_change(before: u128, after: u128, of: &str) -> Option<Effect> {
+    match after.checked_sub(before) {
+        Some(0) => None,
+        Some(more) => minus(more, format!("bonded in {of}")),
+        None if after == 0 => plus(before, format!("bond in {of} came back")),
+        None => None,
+    }
+}
+
+/// The balance of `key` in nano-U.
+pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Change> {
+    let (orders, bonds, opening) = (&known.orders, &known.bonds, known.opening);
+    let mut all = Vec::new();
+    if opening > 0 {
+        all.push(Change {
+            height: 0,
+            what: "at the beginning of the network".into(),
+            plus: true,
+            amount: opening,
+        });
+    }
+    let mut posted = measurement_bonds(facts, key, known).into_iter();
+    let (mut in_run, mut as_validator) = (Amounts::new(), 0u128);
+    all.extend(changes(facts, |event| match event {
+        Event::MemberBond(e) if e.account == *key => {
+            let before = in_run.insert(e.run, e.held).unwrap_or(0);
+            vec![bond_change(before, e.held, &format!("run {}", e.run))]
+        }
+        Event::BondChanged(e) if e.account == *key => {
+            let before = std::mem::replace(&mut as_validator, e.amount);
+            vec![bond_change(before, e.amount, "the validator set")]
+        }
+        Event::BondReleased(e) if e.account == *key => {
+            as_validator = 0;
+            vec![plus(e.amount, "bond in the validator set came back")]
+        }
+        Event::ValidatorSlashed(e) => {
+            if e.account == *key {
+                as_validator = 0;
+            }
+            vec![(e.reporter == *key).then(|| plus(e.reward, format!("reported {}", e.account))).flatten()]
+        }
+        Event::MeasurementPosted(e) if e.poster == *key => {
+            vec![
+                posted.next().and_then(|bond| minus(bond, format!("bond of a measurement of run {}", e.run))),
+            ]
+        }
+        Event::MeasurementEnded(e) if e.poster == *key && !e.struck => {
+            vec![plus(e.bond, format!("bond of a measurement of run {} came back", e.run))]
+        }
+        Event::Proposed(e) => vec![
+            known
+                .deposits
+                .get(&e.proposal)
+                .and_then(|deposit| minus(*deposit, format!("deposit of proposal {}", e.proposal))),
+        ],
+        Event::VotingEnded(e) => vec![known.deposits.get(&e.proposal).and_then(|deposit| {
+            plus(deposit.saturating_sub(e.burned), format!("deposit of proposal {} came back", e.proposal))
+        })],
+        Event::FeePaid(e) if e.payer == *key => vec![minus(e.amount, "fee of a transaction")],
+        Event::Transferred(e) => vec![
+            (e.from == *key).then(|| minus(e.amount, format!("sent to {}", e.to))).flatten(),
+            (e.to == *key).then(|| plus(e.amount, format!("received from {}", e.from))).flatten(),
+        ],
+        Event::RunCreated(e) if e.creator == *key => {
+            vec![bonds.get(&e.run).and_then(|bond| minus(*bond, format!("bond of run {}", e.run)))]
+        }
+        Event::BondReturned(e) if e.to == *key => {
+            vec![plus(e.amount, format!("bond of run {} came back", e.run))]
+        }
+        Event::Sold(e) => {
+            // The ledger computed this product without overflow when it sold.
+            let cost = e.price.saturating_mul(u128::from(e.cu));
+            vec![
+                (e.buyer == *key)
+                    .then(|| minus(cost, format!("bought {} cu of run {}", e.cu, e.run)))
+                    .flatten(),
+                (e.seller == *key)
+                    .then(|| plus(cost, format!("sold {} cu of run {}", e.cu, e.run)))
+                    .flatten(),
+            ]
+        }
+        Event::Locked(e) => {
+            vec![
+                orders
+                    .get(&e.order)
+                    .and_then(|held| minus(*held, format!("held for the hosts of order {}", e.order))),
+            ]
+        }
+        Event::Settled(e) => vec![orders.get(&e.order).and_then(|held| {
+            plus(held.saturating_sub(e.fees), format!("not used by the hosts of order {}", e.order))
+        })],
+        Event::Expired(e) => {
+            vec![
+                orders
+                    .get(&e.order)
+                    .and_then(|held| plus(*held, format!("order {} ran out unused", e.order))),
+            ]
+        }
+        Event::HostPaid(e) if e.host == *key => {
+            vec![plus(e.amount, format!("served order {}", e.order))]
+        }
+        _ => Vec::new(),
+    }));
+    all
+}
+
+/// The active shares of `key` in `run`.
+pub(super) fn shares(facts: &Facts, key: &PublicKey, run: &Hash) -> Vec<Change> {
+    changes(facts, |event| match event {
+        Event::Activated(e) if e.account == *key && e.run == *run => {
+            vec![plus(e.shares, format!("work in window {} of stage {} matured", e.window, e.stage))]
+        }
+        Event::SharesMoved(e) if e.run == *run => vec![
+            (e.from == *key).then(|| minus(e.amount, format!("given to {}", e.to))).flatten(),
+            (e.to == *key).then(|| plus(e.amount, format!("received from {}", e.from))).flatten(),
+        ],
+        _ => Vec::new(),
+    })
+}
+
+/// The credits of a note that was made with `cu`.
+pub(super) fn note(facts: &Facts, id: &Hash, cu: u64) -> Vec<Change> {
+    changes(facts, |event| match event {
+        Event::NoteCreated(e) if e.note == *id => vec![plus(e.cu, format!("made for owner {}", e.owner))],
+        Event::NoteSpent(e) if e.note == *id => vec![minus(cu, format!("spent by {}", e.by))],
+        _ => Vec::new(),
+    })
+}
+
+/// Credits of a run in existence.
+pub(super) fn supply(facts: &Facts, run: &Hash) -> Vec<Change> {
+    changes(facts, |event| match event {
+        Event::SupplyChanged(e) if e.run == *run => vec![plus(e.minted, "minted")],
+        _ => Vec::new(),
+    })
+}
+
+/// Credits of a run that wait for distribution.
+pub(super) fn pool(facts: &Facts, run: &Hash) -> Vec<Change> {
+    changes(facts, |event| match event {
+        Event::SupplyChanged(e) if e.run == *run => vec![plus(e.minted, "minted")],
+        Event::Settled(e) if e.run == *run => vec![plus(e.chunks, format!("used by order {}", e.order))],
+        Event::Expired(e) if e.run == *run => {
+            vec![plus(e.lock_fee, format!("fee of the unused order {}", e.order))]
+        }
+        Event::CreditsDistributed(e) if e.run == *run => vec![minus(e.cu, "allotted to the owners")],
+        _ => Vec::new(),
+    })
+}
+
+/// Active shares of a run.
+pub(super) fn active(facts: &Facts, run: &Hash) -> Vec<Change> {
+    let mut class = 0;
+    changes(facts, |event| match event {
+        Event::RunForked(e) if e.child == *run => {
+            class = e.shares;
+            vec![plus(e.shares, format!("held by the owners of run {}", e.parent))]
+        }
+        Event::RunAborted(e) if e.run == *run && class > 0 => {
+            vec![minus(std::mem::take(&mut class), "void with the run")]
+        }
+        Event::Activated(e) if e.run == *run => {
+            let what = format!("window {} of stage {} matured for {}", e.window, e.stage, e.account);
+            vec![plus(e.shares, what)]
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// Verified work units of a run.
+pub(super) fn work(facts: &Facts, run: &Hash) -> Vec<Change> {
+    changes(facts, |event| match event {
+        Event::StageReported(e) if e.run == *run => {
+            vec![plus(e.wu, format!("stage {} reported window {}", e.stage, e.window))]
+        }
+        _ => Vec::new(),
+    })
+}
+
+/// Money that an order holds.
+pub(super) fn escrow(facts: &Facts, lock: &Lock, escrow: &Escrow) -> Vec<Change> {
+    let held = escrow.fee_per_cu.saturating_mul(u128::from(lock.cu));
+    changes(facts, |event| match event {
+        Event::Locked(e) if e.order == lock.order => vec![plus(held, format!("put up by {}", escrow.payer))],
+        Event::HostPaid(e) if e.order == lock.order => {
+            vec![minus(e.amount, format!("paid to host {}", e.host))]
+        }
+        Event::Settled(e) if e.order == lock.order => {
+            vec![minus(held.saturating_sub(e.fees), format!("back to {}", escrow.payer))]
+        }
+        Event::Expired(e) if e.order == lock.order => vec![minus(held, format!("back to {}", escrow.payer))],
+        _ => Vec::new(),
+    })
+}
+
+/// Credits that an order locks.
+pub(super) fn locked(facts: &Facts, lock: &Lock) -> Vec<Change> {
+    let cu = u64::from(lock.cu);
+    changes(facts, |event| match event {
+        Event::Locked(e) if e.order == lock.order => vec![plus(e.cu, "locked")],
+        Event::Settled(e) if e.order == lock.order => vec![
+            minus(e.chunks, "used, to the pool"),
+            minus(cu.saturating_sub(u64::from(e.chunks)), "back as a change note"),
+        ],
+        Event::Expired(e) if e.order == lock.order => {
+            vec![
+                minus(e.lock_fee, "fee of an unused lock"),
+                minus(cu.saturating_sub(e.lock_fee), "back as a change note"),
+            ]
+        }
+        _ => Vec::new(),
+    })
+}

@@ -1,0 +1,13 @@
+//! Put disputes, audits, penalties, vesting and deterrence to the test through whole blocks.
+
+#[path = "../world/mod.rs"]
+mod world;
+
+mod audits;
+mod deterrence;
+mod disputes;
+mod histories;
+mod machine;
+mod setting;
+mod verdicts;
+mod vesting;
