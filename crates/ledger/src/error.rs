@@ -158,9 +158,9 @@ pub enum TxError {
     #[error("{operator} did not sign that {account} is an identity of its own")]
     Affiliation { account: PublicKey, operator: PublicKey },
     #[error(
-        "all {slots} measurements that count assume mu of at least {mu} / 10 000; post a worse one or wait"
+        "all {count} measurements that count have a mu of at least {mu} / 10 000; post a worse one or wait"
     )]
-    Measurements { slots: u32, mu: u16 },
+    Measurements { count: usize, mu: u16 },
     // Market.
     #[error("orders can be {got} now; wait until they can be {expected}")]
     AuctionPhase { expected: &'static str, got: &'static str },

@@ -140,10 +140,10 @@ pub fn committee(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<EvalMemb
     let count = evaluation(&get, run).map_or(0, |evaluation| evaluation.members);
     (0..count).filter_map(|index| read(&get, &keys::eval_member(run, index))).collect()
 }
-/// The measurements of `run`, also those that no longer count: one cell for each slot.
+/// The measurements of `run` that count: their list, then one cell each.
 pub fn measurements(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Measurement> {
-    let slots = 0..crate::extraction::SLOTS;
-    slots.filter_map(|slot| read(&get, &keys::measurement(run, slot))).collect()
+    let ids = list(&get, &keys::list_of_measurements(run));
+    ids.iter().filter_map(|id| read(&get, &keys::measurement(id))).collect()
 }
 /// Runs forked from `parent`.
 pub fn children(get: impl Fn(&Key) -> Option<Cell>, parent: &Hash) -> Vec<Hash> {
