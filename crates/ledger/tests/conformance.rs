@@ -14,6 +14,7 @@ use tessera_ledger::{
     event,
     genesis::{GenesisAccount, Parameters, Params},
     record::Record,
+    ticket::{ROUTE, Route, TICKET, Ticket},
 };
 
 #[test]
@@ -41,6 +42,11 @@ fn the_formats_have_not_changed() {
     table.add::<SealedCanary>("SealedCanary");
     table.add::<LockOrder>("LockOrder");
     table.add::<Reshaping>("Reshaping");
+    table.add::<FailoverRequest>("FailoverRequest");
+    table.add::<SessionJudgement>("SessionJudgement");
+    table.add::<Refusal>("Refusal");
+    table.add::<Route>("Route");
+    table.add::<Ticket>("Ticket");
     table.add::<MarketId>("MarketId");
     table.add::<OrderTerms>("OrderTerms");
     table.choice::<Motion>("Motion");
@@ -90,6 +96,11 @@ const DOMAINS: &[(&str, tessera_canon::Domain)] = &[
     ("ORDER", ORDER),
     ("RESHAPE", RESHAPE),
     ("SEAL", SEAL),
+    ("FAILOVER", FAILOVER),
+    ("REFUSAL", REFUSAL),
+    ("JUDGEMENT", JUDGEMENT),
+    ("ROUTE", ROUTE),
+    ("TICKET", TICKET),
 ];
 
 fn digest_of(cell: &Cell) -> Hash {

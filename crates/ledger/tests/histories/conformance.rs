@@ -43,13 +43,14 @@ fn the_rules_have_not_changed() {
         "Transfer",
         "ReportWindow",
         "EvalReveal",
-        "TransferShares",
+        "BasketTransfer",
         "ClaimCredits",
         "SettleSession",
         "OrderReveal",
         "AuditReveal",
         "OpenDispute",
         "Vote",
+        "Execute",
         "DeclareOperator",
     ];
     for kind in rooms {
