@@ -8,11 +8,12 @@ use formats::Table;
 use std::path::Path;
 use tessera_canon::{Hash, SecretKey, decode, encode};
 use tessera_ledger::{
-    Action, Event, FeeSource, Genesis, SignedTx, Tx,
+    Action, Event, FeeSource, Genesis, MemState, SignedTx, Tx,
     action::*,
     cell::Cell,
     event,
     genesis::{GenesisAccount, Parameters, Params},
+    invariants,
     record::Record,
     ticket::{ROUTE, Route, TICKET, Ticket},
 };
@@ -133,4 +134,37 @@ fn committed_records_come_back_from_their_cells() {
         seen += 1;
     }
     assert!(seen > 60, "{seen} records in the fixtures");
+}
+
+/// A state with cells that no ledger wrote, every number in them as large as can be, is refused by name; its sums do
+/// not overflow.
+#[test]
+fn the_largest_forged_cells_are_refused_by_name() {
+    let key = SecretKey::from_seed([7; 32]);
+    let begun = MemState::new(&genesis(&key));
+    invariants::check(&begun).expect("genesis holds");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/specimens.txt");
+    let text = std::fs::read_to_string(file).expect("the fixtures are committed");
+    let (mut all, mut names) = (begun.clone(), std::collections::BTreeSet::new());
+    for (line, at) in text.lines().filter(|line| line.starts_with("Record.")).zip(0u64..) {
+        let mut bytes = line.split(' ').nth(1).and_then(tessera_canon::unhex).expect("name, digits, fields");
+        for byte in 1..bytes.len() {
+            let before = std::mem::replace(&mut bytes[byte], 255);
+            if decode::<Record>(&bytes).is_err() {
+                bytes[byte] = before;
+            }
+        }
+        let cell = Cell::pack(&decode(&bytes).expect("it decoded a moment before"));
+        let mut state = begun.clone();
+        for copy in 0..2u64 {
+            let place = tessera_canon::digest(ORDER, &(at, copy));
+            state.0.insert(place, cell);
+            all.0.insert(place, cell);
+        }
+        if let Err(violation) = invariants::check(&state) {
+            names.insert(violation.name);
+        }
+    }
+    invariants::check(&all).expect_err("every cell is forged");
+    assert!(names.len() >= 5, "violations were named by their invariants: {names:?}");
 }

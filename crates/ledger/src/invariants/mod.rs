@@ -182,7 +182,7 @@ impl Scan {
                 }
             }
             Record::Escrow(escrow) => self.money += escrow.held,
-            Record::ListLength(length) => self.lengths += length.count,
+            Record::ListLength(length) => self.lengths = self.lengths.saturating_add(length.count),
             Record::ListSlot(slot) => {
                 self.slots += 1;
                 let new = self.lists.entry(slot.list).or_default().insert(slot.id);
