@@ -66,6 +66,9 @@ pub(crate) fn drop_class(view: &mut View<'_>, run: &Run) -> Result<(), Stop> {
     let owner_key = keys::owner(&run.run, &class_account(&lineage.parent, &run.run));
     let mut credits: Credits = view.must(&keys::credits(&run.run), "run", run.run)?;
     if let Some(mut owner) = view.get::<Owner>(&owner_key)? {
+        // Proposals that are open count what was held when they were posted.
+        governance::history::active_change(view, &credits)?;
+        governance::history::shares_change(view, &owner)?;
         credits.active = credits.active.saturating_sub(owner.shares);
         owner.shares = 0;
         view.put(owner_key, owner);

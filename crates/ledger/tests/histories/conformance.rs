@@ -35,6 +35,14 @@ fn history() -> (String, BTreeMap<&'static str, [usize; 2]>) {
     (rows, kinds)
 }
 
+/// Names of all actions, from the committed table of formats.
+pub(crate) fn actions() -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats.txt");
+    let text = std::fs::read_to_string(file).expect("the table is committed");
+    let names = text.lines().filter_map(|line| line.strip_prefix("Action.")?.split(['.', ' ']).nth(1));
+    names.map(String::from).collect()
+}
+
 #[test]
 fn the_rules_have_not_changed() {
     let (rows, kinds) = history();

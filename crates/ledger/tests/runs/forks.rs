@@ -109,6 +109,21 @@ fn an_aborted_childs_class_holds_nothing() {
     assert_eq!(query::owner(world.get(), &CHILD, &class_account(&RUN, &CHILD)).unwrap().shares, 0);
 }
 
+/// A proposal that is open when the child is aborted still counts what was held when it was posted: the invariant scan
+/// after each block compares its total with the powers of all owners.
+#[test]
+fn an_aborted_childs_proposals_keep_their_snapshot() {
+    let mut world = World::serving_run(8);
+    let mut action = child(&world, RUN, CHILD);
+    action.run.exclusive_blocks = 6;
+    world.ok(5, action);
+    let motion: Motion = AmendPlan { old: Hash::ZERO, new: Hash([1; 32]) }.into();
+    let class = motion.class();
+    world.ok(5, Propose { run: CHILD, class, motion, deposit: 1_000_000, not_before: 0 });
+    world.blocks(8);
+    assert_eq!(query::run(world.get(), &CHILD).unwrap().state, RunState::Aborted);
+}
+
 /// The weights of a child are the parent's: whoever wants to hold a stage of it must have done the work, also
 /// in its exclusive phase and with designers of the forker's choice.
 #[test]
