@@ -342,7 +342,7 @@ fn every_invariant_holds_through_random_histories() {
         }
     }
     println!("{kinds:?}");
-    assert_eq!(kinds.len(), 47, "every action was tried");
+    assert_eq!(kinds.len(), 55, "every action was tried");
     for (kind, [ok, refused]) in kinds {
         assert!(ok >= 2 && refused >= 2, "{kind}: {ok} took effect, {refused} were refused");
     }
