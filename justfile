@@ -29,6 +29,12 @@ deny:
 seeds COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-sim random_kills
 
+# Rewrite the committed tables of formats and rules after a change that is meant; then look at the difference.
+formats:
+    TESSERA_REWRITE=1 cargo nextest run -p tessera-canon -p tessera-ledger --no-fail-fast formats_have_not_changed of_this_crate rules_have_not_changed
+    TESSERA_REWRITE=1 cargo nextest run -p tessera-chain formats_have_not_changed
+    TESSERA_REWRITE=1 cargo nextest run -p tessera-wire formats_have_not_changed
+
 # Slow lane: votes against whole states of the past, over COUNT random histories.
 votes COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-ledger every_vote_counts
@@ -65,7 +71,7 @@ peer *ARGS:
 neon *ARGS:
     scripts/check_neon.sh {{ARGS}}
 
-# Slow lane: fuzz a decoder (targets: frames, ledger_tx, run_spec, stage_state). Needs `cargo install cargo-fuzz`; works on stable.
+# Slow lane: fuzz a decoder (targets: frames, rpc, ledger_tx, ledger_cells, ledger_block, http_query, run_spec, stage_state). Needs `cargo install cargo-fuzz`; works on stable.
 fuzz TARGET="frames" SECONDS="600":
     RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}} -max_len=4096
 

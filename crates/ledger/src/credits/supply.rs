@@ -7,7 +7,7 @@
 //!                                 S* > S: mint min(S* - S, S/4096);  S* < S: retire min(S - S*, pool/4)
 //! ```
 //! Nothing but the pool is ever retired: notes in hands are never touched. The invariant CU (the places sum to
-//! the total) is kept by [`shift`], [`issue`] and [`boundary`] alone.
+//! the total) is kept by `shift`, `issue` and `boundary` alone.
 
 use crate::{
     credits::params::{CAPACITY_PART, POOL_STEP, SUPPLY_STEP},

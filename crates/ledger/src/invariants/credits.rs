@@ -17,6 +17,11 @@ pub(super) fn holds_notes(state: LockState) -> bool {
     matches!(state, LockState::Locking | LockState::Open | LockState::Settling)
 }
 
+/// Saturates, as all sums of the scan.
+fn add(sum: &mut u64, cu: u64) {
+    *sum = sum.saturating_add(cu);
+}
+
 type Lists = BTreeMap<Hash, BTreeSet<Hash>>;
 
 /// The cells of this room.
@@ -94,7 +99,7 @@ impl Room {
         for lane in self.lanes.values() {
             // PUB: at least the floor's part of what was allotted, less one credit.
             let (cut, all) = (u128::from(lane.public_cut), u128::from(lane.allotted));
-            hold("PUB", (cut + 1) * 10_000 >= all * self.floor, || format!("{cut} of {all}"))?;
+            hold("PUB", (cut + 1) * 10_000 >= all.saturating_mul(self.floor), || format!("{cut} of {all}"))?;
         }
         Ok(())
     }
@@ -105,14 +110,14 @@ impl Room {
         for note in self.notes.iter().filter(|note| note.state == NoteState::Unspent) {
             let current = credits.get(&note.run).map_or(0, |credits| credits.series);
             if crate::series::live(current, note.series) {
-                sums.entry((note.run, note.series)).or_default()[0] += note.cu;
+                add(&mut sums.entry((note.run, note.series)).or_default()[0], note.cu);
             }
         }
         for note in self.notes.iter().filter(|note| note.state == NoteState::Offered) {
-            sums.entry((note.run, note.series)).or_default()[1] += note.cu;
+            add(&mut sums.entry((note.run, note.series)).or_default()[1], note.cu);
         }
         for lock in self.locks.iter().filter(|lock| holds_notes(lock.state)) {
-            sums.entry((lock.run, lock.series)).or_default()[2] += u64::from(lock.cu);
+            add(&mut sums.entry((lock.run, lock.series)).or_default()[2], lock.cu.into());
         }
         let mut totals = BTreeMap::<Hash, [u64; 3]>::new();
         for (id, series) in &self.series {
@@ -120,7 +125,7 @@ impl Room {
             let found = sums.remove(id).unwrap_or_default();
             hold("CU", kept == found, || format!("series {id:?}: cells {found:?}, kept {kept:?}"))?;
             let total = totals.entry(id.0).or_default();
-            (0..3).for_each(|at| total[at] += kept[at]);
+            (0..3).for_each(|at| add(&mut total[at], kept[at]));
         }
         hold("CU", sums.is_empty(), || format!("credits of series without a cell: {sums:?}"))?;
         for (run, credits) in credits {
@@ -135,9 +140,10 @@ impl Room {
         let (mut insured, mut promised) = (BTreeMap::new(), BTreeMap::new());
         let each = self.rules.as_ref().map_or(0, |rules| rules.bond_per_cu);
         for host in &self.hosts {
-            *insured.entry(host.run).or_insert(0u128) += host.insured;
-            *promised.entry((host.run, host.stage)).or_insert(0u64) += host.cu;
-            hold("CAP", host.bond >= each * u128::from(host.cu), || format!("{host:?}"))?;
+            let sum = insured.entry(host.run).or_insert(0u128);
+            *sum = sum.saturating_add(host.insured);
+            add(promised.entry((host.run, host.stage)).or_insert(0), host.cu);
+            hold("CAP", host.bond >= each.saturating_mul(host.cu.into()), || format!("{host:?}"))?;
         }
         for lane in self.lanes.values() {
             let sum = insured.get(&lane.run).copied().unwrap_or(0);
@@ -159,8 +165,8 @@ impl Room {
             if let Some(homes) = self.attempts.get(&settlement.order) {
                 let served: u32 = (0..homes.homes.len() as u16)
                     .map(|at| settle::interval(homes, at, settlement.chunks))
-                    .map(|(from, to)| to - from)
-                    .sum();
+                    .map(|(from, to)| to.saturating_sub(from))
+                    .fold(0, u32::saturating_add);
                 hold("FEE", served == settlement.chunks, || format!("{served} chunks in {settlement:?}"))?;
             }
         }

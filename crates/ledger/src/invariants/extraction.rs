@@ -14,7 +14,7 @@ pub(super) fn check(scan: &Scan) -> Result<(), Violation> {
     let mut held = BTreeMap::<_, u64>::new();
     let mut seated = BTreeSet::new();
     for seat in scan.seats.iter().filter(|seat| seat.state == SeatState::Active) {
-        *held.entry((seat.run, seat.stage)).or_default() |= 1 << seat.seat;
+        *held.entry((seat.run, seat.stage)).or_default() |= 1u64.checked_shl(seat.seat.into()).unwrap_or(0);
         let once = seated.insert((seat.run, seat.account));
         let member = members.get(&(seat.run, seat.account)).is_some_and(|member| {
             (member.state, member.stage, member.seat)
@@ -29,7 +29,8 @@ pub(super) fn check(scan: &Scan) -> Result<(), Violation> {
         let held = |m: &&Member| m.seated && (m.run, m.stage) == (key.0, Some(key.1));
         let once = scan.members.iter().filter(held).count();
         hold("COVER", once == stage.identities as usize, || format!("{once} held seats of {stage:?}"))?;
-        *identities.entry(key.0).or_insert(0) += stage.identities;
+        let sum = identities.entry(key.0).or_insert(0u32);
+        *sum = sum.saturating_add(stage.identities);
     }
     let mut largest = BTreeMap::new();
     for coverage in &scan.coverages {

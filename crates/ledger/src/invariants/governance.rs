@@ -70,7 +70,8 @@ impl Scan {
             if proposal.state != ProposalState::Open {
                 continue;
             }
-            *open.entry(proposal.proposer).or_default() += 1;
+            let count = open.entry(proposal.proposer).or_default();
+            *count = count.saturating_add(1);
             // Once votes are over, snapshots may be forgotten before somebody closes the vote.
             if self.changed <= proposal.ends {
                 self.snapshot(proposal, &get)?;
@@ -86,7 +87,7 @@ impl Scan {
                 format!("issued {}, the schedule allows {}", globals.issued, issuance.scheduled)
             })?;
         }
-        let bonded: u128 = self.bonds.iter().map(Bond::power).sum();
+        let bonded = self.bonds.iter().fold(0u128, |sum, bond| sum.saturating_add(bond.power()));
         hold("U", bonded == self.totals, || format!("bonded {bonded}, counted {}", self.totals))
     }
 
@@ -127,8 +128,10 @@ impl Scan {
         };
         let none = Vec::new();
         let ballots = self.ballots.get(&proposal.id).unwrap_or(&none);
-        let votes =
-            |choice| ballots.iter().filter(move |b| b.choice == choice).map(|b| b.votes).sum::<u128>();
+        let votes = |choice| {
+            let of = ballots.iter().filter(move |ballot| ballot.choice == choice);
+            of.fold(0u128, |sum, ballot| sum.saturating_add(ballot.votes))
+        };
         let work = |choice| {
             let of = ballots.iter().filter(move |ballot| ballot.choice == choice);
             of.fold(U256::ZERO, |sum, ballot| sum + ballot.work.0)
@@ -138,7 +141,9 @@ impl Scan {
             && work(Choice::Yes) == tally.work_yes.0
             && work(Choice::No) == tally.work_no.0;
         hold("GOV", agrees, || format!("{tally:?}, ballots say {yes} {no} {abstain}"))?;
-        hold("GOV", yes + no + abstain <= proposal.total, || format!("{tally:?} of {proposal:?}"))?;
+        hold("GOV", yes.saturating_add(no).saturating_add(abstain) <= proposal.total, || {
+            format!("{tally:?} of {proposal:?}")
+        })?;
         hold("GOV", tally.work_yes.0 + tally.work_no.0 <= proposal.work.0, || format!("{tally:?}"))?;
         let waits = matches!(proposal.state, ProposalState::Open | ProposalState::Passed);
         hold("GOV", waits == listed, || format!("listed: {listed}, {proposal:?}"))?;
@@ -149,7 +154,7 @@ impl Scan {
         hold("GOV", !through || tally::passes(proposal, tally), || format!("{proposal:?} {tally:?}"))?;
         let terms = query::read::<GovernanceTerms>(get, &keys::governance()).unwrap_or_default();
         let pause = matches!(motion.motion, crate::action::Motion::PauseRun(_));
-        let waited = pause || proposal.ready >= proposal.ends + terms.delay(proposal.class);
+        let waited = pause || proposal.ready >= proposal.ends.saturating_add(terms.delay(proposal.class));
         hold("GOV", !through || waited, || format!("{proposal:?} is ready too early"))?;
         hold("GOV", proposal.class == motion.motion.class(), || format!("{proposal:?} {motion:?}"))?;
         if proposal.state == ProposalState::Open {

@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use ruint::aliases::U256;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::Saturating};
 use tessera_canon::{Hash, PublicKey};
 
 #[derive(Default)]
@@ -56,7 +56,7 @@ impl Market {
                 0
             }
             Record::Proceeds(proceeds) => {
-                let held = proceeds.held + proceeds.waiting;
+                let held = proceeds.held.saturating_add(proceeds.waiting);
                 self.proceeds.insert(proceeds.of, proceeds);
                 held
             }
@@ -133,13 +133,13 @@ impl Market {
     fn pool(&self, pool: &AutoSell) -> Result<(), Violation> {
         let lot = |version| self.lots.get(&(pool.run, version));
         let lots = self.lots.range((pool.run, 0)..=(pool.run, u32::MAX)).map(|(_, lot)| lot);
-        let left: u64 = lots.clone().map(|lot| lot.left).sum();
+        let left = lots.clone().fold(0u64, |sum, lot| sum.saturating_add(lot.left));
         hold("POOL", left == pool.unsold, || format!("lots hold {left} of {pool:?}"))?;
         for old in lots.filter(|lot| lot.version < pool.front) {
             hold("POOL", old.left == 0 && old.end.is_some(), || format!("open before the front: {old:?}"))?;
         }
         let mut liability = U256::from(pool.pot.rem);
-        let (mut now, mut newest) = (0, 0);
+        let (mut now, mut newest) = (Saturating(0u128), Saturating(0u128));
         for wrap in self.wraps.iter().filter(|wrap| wrap.run == pool.run) {
             now += wrap.now;
             newest += match wrap.pending {
@@ -151,9 +151,9 @@ impl Market {
             crate::market::pool::settle(&mut settled, pool, end);
             liability += (U256::from(settled.due) << 128) + U256::from(settled.part.frac);
         }
-        hold("POOL", now == pool.next, || format!("wrappers hold {now} of {pool:?}"))?;
+        hold("POOL", now.0 == pool.next, || format!("wrappers hold {now} of {pool:?}"))?;
         let begun = lot(pool.version).map_or(0, |lot| lot.wrapped);
-        hold("POOL", newest == begun, || format!("{newest} count for a lot of {begun}"))?;
+        hold("POOL", newest.0 == begun, || format!("{newest} count for a lot of {begun}"))?;
         hold("ACC", liability == U256::from(pool.held) << 128, || {
             format!("liability {liability} of {pool:?}")
         })

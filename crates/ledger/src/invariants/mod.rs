@@ -1,4 +1,6 @@
 //! Check a whole state against the ledger's invariants (ownership specification 9.5), by scanning every cell.
+//!
+//! Sums saturate: cells that no ledger wrote break an invariant, they do not stop the scan.
 
 mod credits;
 mod extraction;
@@ -13,7 +15,10 @@ use crate::{
     run::{WEIGHT_MAX, WEIGHT_MIN},
 };
 use ruint::aliases::U256;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::Saturating,
+};
 use tessera_canon::Hash;
 
 /// An invariant that does not hold.
@@ -31,19 +36,19 @@ fn hold(name: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Res
 
 #[derive(Default)]
 struct RunSums {
-    notes: u128,
-    auctioned: u128,
-    locked: u128,
-    claims_pending: u128,
-    claims_active: u128,
-    claims_void: u128,
+    notes: Saturating<u128>,
+    auctioned: Saturating<u128>,
+    locked: Saturating<u128>,
+    claims_pending: Saturating<u128>,
+    claims_active: Saturating<u128>,
+    claims_void: Saturating<u128>,
     claims: Vec<Claim>,
     windows: BTreeMap<u32, Window>,
 }
 
 #[derive(Default)]
 struct Scan {
-    money: u128,
+    money: Saturating<u128>,
     globals: Option<Globals>,
     terms: BTreeMap<Hash, RunTerms>,
     runs: BTreeMap<Hash, Run>,
@@ -145,7 +150,7 @@ impl Scan {
                     }
                     ClaimState::Pending | ClaimState::Disputed => sums.claims_pending += claim.shares,
                     ClaimState::Active => {
-                        sums.claims_active += claim.shares - claim.voided;
+                        sums.claims_active += claim.shares.saturating_sub(claim.voided);
                         sums.claims_void += claim.voided;
                     }
                     ClaimState::Void => sums.claims_void += claim.shares,
@@ -177,7 +182,7 @@ impl Scan {
                 }
             }
             Record::Escrow(escrow) => self.money += escrow.held,
-            Record::ListLength(length) => self.lengths += length.count,
+            Record::ListLength(length) => self.lengths = self.lengths.saturating_add(length.count),
             Record::ListSlot(slot) => {
                 self.slots += 1;
                 let new = self.lists.entry(slot.list).or_default().insert(slot.id);
@@ -190,7 +195,8 @@ impl Scan {
             // Trust.
             Record::Canary(canary) => self.money += canary.deposit,
             Record::Dispute(dispute) => {
-                self.money += dispute.bond + dispute.counter;
+                self.money += dispute.bond;
+                self.money += dispute.counter;
                 self.disputes.push(dispute);
             }
             Record::RunPolicy(policy) => self.policies.push(policy),
@@ -202,8 +208,8 @@ impl Scan {
     /// U: nothing of the native unit appears or disappears.
     fn money(&self) -> Result<(), Violation> {
         let Some(globals) = &self.globals else { return hold("U", false, || "no globals cell".into()) };
-        let sum = self.money + globals.fund + globals.burned;
-        hold("U", sum == globals.issued, || format!("sum {sum}, issued {}", globals.issued))
+        let sum = self.money + Saturating(globals.fund) + Saturating(globals.burned);
+        hold("U", sum.0 == globals.issued, || format!("sum {sum}, issued {}", globals.issued))
     }
 
     /// NOTE: a note's state agrees with its offer or its one live order.
@@ -256,19 +262,22 @@ impl Scan {
             return hold("CELL", false, || format!("run {id} lacks a cell"));
         };
         let counted = [
-            ("notes", sums.notes, credits.notes),
-            ("auctioned", sums.auctioned, credits.auctioned),
-            ("locked", sums.locked, credits.locked),
+            ("notes", sums.notes.0, credits.notes),
+            ("auctioned", sums.auctioned.0, credits.auctioned),
+            ("locked", sums.locked.0, credits.locked),
         ];
         for (what, sum, kept) in counted {
             hold("CU", sum == u128::from(kept), || format!("{what}: cells {sum}, kept {kept}"))?;
         }
-        let owed = u128::from(credits.owner_in) - u128::from(credits.owner_out);
-        let public = self.credits_room.public_pot(id);
-        let total = sums.notes + sums.auctioned + sums.locked + u128::from(credits.pool) + public + owed;
-        hold("CU", total == u128::from(credits.total), || format!("sum {total}, total {}", credits.total))?;
+        let paid = credits.owner_out <= credits.owner_in;
+        hold("CU", paid, || format!("more paid out than earned: {credits:?}"))?;
+        let owed = u128::from(credits.owner_in - credits.owner_out);
+        let others = u128::from(credits.pool) + owed;
+        let public = Saturating(self.credits_room.public_pot(id));
+        let total = sums.notes + sums.auctioned + sums.locked + Saturating(others) + public;
+        hold("CU", total.0 == u128::from(credits.total), || format!("sum {total}, total {}", credits.total))?;
 
-        let mut sums_of_owners = (0u128, 0u128, U256::from(credits.rem));
+        let mut sums_of_owners = (Saturating(0u128), Saturating(0u128), U256::from(credits.rem));
         for owner in self.owners.iter().filter(|owner| owner.run == *id) {
             sums_of_owners.0 += owner.shares;
             sums_of_owners.1 += owner.pending;
@@ -278,15 +287,15 @@ impl Scan {
         }
         let (shares, pending, liability) = sums_of_owners;
         hold("ACC", liability == U256::from(owed) << 128, || format!("owed {owed}, liability {liability}"))?;
-        hold("SH", shares == credits.active, || format!("owners {shares}, active {}", credits.active))?;
-        hold("SH", pending == credits.pending && pending == sums.claims_pending, || {
+        hold("SH", shares.0 == credits.active, || format!("owners {shares}, active {}", credits.active))?;
+        hold("SH", pending.0 == credits.pending && pending == sums.claims_pending, || {
             format!("owners {pending}, claims {}, pending {}", sums.claims_pending, credits.pending)
         })?;
         let class = self.lineages.get(id).map_or(0, |lineage| lineage.shares);
-        hold("SH", sums.claims_active + class == credits.active, || {
+        hold("SH", (sums.claims_active + Saturating(class)).0 == credits.active, || {
             format!("claims {}, parent's class {class}, active {}", sums.claims_active, credits.active)
         })?;
-        hold("SH", sums.claims_void == credits.voided, || {
+        hold("SH", sums.claims_void.0 == credits.voided, || {
             format!("claims {}, voided {}", sums.claims_void, credits.voided)
         })?;
 

@@ -46,11 +46,11 @@ pub(crate) fn settle(wrap: &mut Wrap, pool: &AutoSell, end: Option<Wide>) {
     if let (Some(last), Some(end)) = (wrap.pending, end)
         && pool.front > last
     {
-        wrap.due += wrap.part.earn(wrap.counted, end);
+        wrap.due = wrap.due.saturating_add(wrap.part.earn(wrap.counted, end));
         wrap.counted = wrap.now;
         wrap.pending = None;
     }
-    wrap.due += wrap.part.earn(wrap.counted, pool.pot.acc);
+    wrap.due = wrap.due.saturating_add(wrap.part.earn(wrap.counted, pool.pot.acc));
 }
 
 /// The wrapper's cell, settled.

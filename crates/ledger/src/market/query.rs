@@ -75,7 +75,7 @@ pub fn voting_shares(get: impl Fn(&Key) -> Option<Cell>, owner: &Owner) -> u128 
     if owner.account == keys::auto_sell_account(&owner.run) {
         return 0;
     }
-    owner.shares + wrap(get, &owner.run, &owner.account).map_or(0, |wrap| wrap.now)
+    owner.shares.saturating_add(wrap(get, &owner.run, &owner.account).map_or(0, |wrap| wrap.now))
 }
 /// U that `account` could claim now from `run`: by auto-sell, and from runs that descend from it.
 pub fn due_proceeds(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, account: &PublicKey) -> u128 {

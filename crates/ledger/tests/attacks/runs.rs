@@ -1,4 +1,4 @@
-//! Attacks on work, runs and weights: numbers 7, 8, 10, 12 and 13 of the catalogue.
+//! Attacks on work, runs and weights: numbers 7 to 13 of the catalogue.
 
 use crate::world::*;
 use tessera_canon::{Hash, digest};
@@ -99,6 +99,46 @@ fn attack_08_splitting_an_identity_gains_nothing() {
         assert_eq!(shares, whole);
         assert_eq!((staked, fees), (bond * u128::from(identities), paid * i128::from(identities)));
     }
+}
+
+/// 9: pool work under one identity. Allowed, and neutral: the pool makes what its members would have made, no more.
+#[test]
+fn attack_09_pooling_earns_no_premium() {
+    let run = |parts: &[(u32, u32)]| {
+        let mut world = one_stage(4, 3, Parameters::demo().policy);
+        for loss in [9_000_000, 7_000_000, 7_500_000, 4_000_000] {
+            window(&mut world, parts, loss);
+        }
+        [0, 1, 2].map(|account| made(&world, account))
+    };
+    let alone = run(&[(0, 10), (1, 20), (2, 30)]);
+    let pooled = run(&[(0, 30), (2, 30)]);
+    assert_eq!([alone[0] + alone[1], 0, alone[2]], pooled);
+    assert!(pooled[0] > 0);
+}
+
+/// 11: squat on a run's id. It is the hash of a setup, so another setup has another id; whoever copies an id that it
+/// overheard needs a bond and the work of the run to keep it, and holds up its creator for one fee.
+#[test]
+fn attack_11_squatting_an_id_costs_its_bond() {
+    let mut world = World::new(10, params());
+    let (squatter, creator) = (balance(&world, 9), balance(&world, 0));
+    let mut copy = create_run(RUN, 1, 1);
+    copy.designers = list(vec![public(9)]);
+    copy.exclusive_blocks = 6;
+    world.ok(9, copy.clone());
+    let refused = world.run(0, create_run(RUN, 1, 2)).error;
+    assert!(matches!(refused, Some(tessera_ledger::TxError::Duplicate { what: "run", .. })), "{refused:?}");
+    // Nor does a second one of the same id come later, from whomever.
+    world.blocks(12);
+    assert_eq!(query::run(world.get(), &RUN).unwrap().state, RunState::Aborted);
+    assert!(!world.run(9, copy).ok());
+    let other = Hash([10; 32]);
+    world.ok(0, create_run(other, 1, 2));
+    assert_eq!(query::run(world.get(), &other).unwrap().state, RunState::Exclusive);
+    assert_eq!(balance(&world, 9) - squatter, -1_000_000 - 2 * FEE);
+    assert_eq!(balance(&world, 0) - creator, -1_000_000 - 2 * FEE);
+    assert_eq!(made(&world, 9), 0);
 }
 
 /// 10: junk runs with designers that are all the creator. Nothing is issued for a run, and without the least work

@@ -1,6 +1,9 @@
 //! Run long random histories of every action, valid and not, and check what must hold for all of them.
 
+mod conformance;
 mod credits;
+#[path = "../../../canon/tests/formats/mod.rs"]
+mod formats;
 mod governance;
 #[path = "../trust/machine.rs"]
 mod machine;

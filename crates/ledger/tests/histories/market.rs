@@ -108,7 +108,7 @@ impl History {
             });
         }
         let mut parts = Vec::new();
-        for run in runs {
+        for run in runs.into_iter().take(MAX_BASKET) {
             let held = self.held_shares(&run, who);
             let amount = self.some(held / 4);
             parts.push(BasketPart { run, amount });
