@@ -156,21 +156,22 @@ async fn account<S: Source>(
         .await?;
     let (indexed_from, places) = client.history(Hash(key.0), height).await?;
     let mut facts = Facts::fetch(client, &places).await?;
-    // What a lock or a vote took and gave back is told by events that name the order or the proposal, not the
-    // account.
+    // What a lock, a vote or a sealed order took and gave back is told by events that name the order or the
+    // proposal, not the account.
     let (orders, deposits) = (facts.orders_of(&key), facts.deposits_of(&key));
-    for id in orders.keys().chain(deposits.keys()) {
+    let (escrows, asks) = facts.escrows_of(&key);
+    for id in orders.keys().chain(deposits.keys()).chain(escrows.keys()).chain(asks.keys()) {
         let (_, places) = client.history(*id, height).await?;
         facts.add(Facts::fetch(client, &places).await?);
     }
     let (bonds, measurements) = bonds(client, &facts, &key).await?;
     let opening = query::account(rules::cells_of(genesis), &key).map_or(0, |account| account.balance);
-    let changes =
-        rules::balance(&facts, &key, &rules::Known { opening, orders, deposits, bonds, measurements });
+    let known = rules::Known { opening, orders, deposits, bonds, escrows, measurements };
+    let changes = rules::balance(&facts, &key, &known);
     let fees = facts.fees_of(&key);
     let mut parts = vec![Part::new("balance".into(), Unit::NanoU, changes, balance)];
     for owner in holdings {
-        let changes = rules::shares(&facts, &key, &owner.run);
+        let changes = rules::shares(&facts, &key, &owner.run, &asks);
         parts.push(Part::new(
             format!("active shares in run {}", owner.run),
             Unit::Shares,
