@@ -240,9 +240,11 @@ pub(super) fn shares(facts: &Facts, key: &PublicKey, run: &Hash, asks: &Amounts)
             open.insert(e.order, held);
             vec![(held > 0).then(|| minus(held, format!("escrow of order {}", e.order))).flatten()]
         }
-        Event::OrderReturned(e) => vec![open.remove(&e.order).filter(|held| *held > 0).and_then(|held| {
-            plus(held, format!("escrow of order {} came back", e.order))
-        })],
+        Event::OrderReturned(e) => vec![
+            open.remove(&e.order)
+                .filter(|held| *held > 0)
+                .and_then(|held| plus(held, format!("escrow of order {} came back", e.order))),
+        ],
         Event::OrderForfeited(e) => vec![open.remove(&e.order).filter(|held| *held > 0).and_then(|held| {
             let what = format!("escrow of order {} came back, less what it lost for staying sealed", e.order);
             plus(held.saturating_sub(e.amount), what)

@@ -74,8 +74,7 @@ pub(super) fn wrap(view: &View, args: &Args) -> Found {
 }
 pub(super) fn proceeds(view: &View, args: &Args) -> Found {
     let (run, account) = (args.hash("run")?, args.key("account")?);
-    let (known, due) =
-        (query::run(view.source(), &run), query::due_proceeds(view.source(), &run, &account));
+    let (known, due) = (query::run(view.source(), &run), query::due_proceeds(view.source(), &run, &account));
     Ok(known.map(|_| {
         object!({
             "run": run, "account": account, "amount": exact(due), "amount_u": crate::amount::show(due),

@@ -16,7 +16,12 @@ pub(super) fn one(record: Option<impl Describe>) -> Found {
 }
 
 /// A page of the list `id`: its length, and what `item` makes of each id.
-pub(super) fn page(view: &View, args: &Args, id: &Hash, mut item: impl FnMut(&Hash) -> Option<Value>) -> Found {
+pub(super) fn page(
+    view: &View,
+    args: &Args,
+    id: &Hash,
+    mut item: impl FnMut(&Hash) -> Option<Value>,
+) -> Found {
     let (from, limit) = args.page()?;
     let total = view.read::<ListLength>(&keys::list_length(id)).map_or(0, |length| length.count);
     let slots = from.min(total)..from.saturating_add(limit).min(total);
