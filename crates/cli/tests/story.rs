@@ -390,7 +390,7 @@ fn a_sale_at_auction(world: &World, owner: &str, run: &str, note: &str) {
     let listed = succeed(&world.command(owner, &["market", "orders"]));
     assert_eq!(listed["orders"][0]["order"], sealed, "{listed}");
     let again = ["market", "sell", run, note, "--cu", "1", "--limit", "9", "--no-wait"];
-    refuse(&world.command(owner, &again), 3, &["is offered"]);
+    refuse(&world.command(owner, &again), 3, &["is for sale by order"]);
     let withdrawn = tessera(&world.command(owner, &["market", "cancel", &sealed]));
     if withdrawn.code != 0 {
         // The half of its batch ended before: it is opened, finds nobody, and comes back.
