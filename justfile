@@ -80,3 +80,9 @@ referee COUNT="100000000" SEED="1":
 # Slow lane: dispute games of a small machine, and random histories of disputes and audits.
 disputes GAMES="100000" TXS="100000":
     TESSERA_GAMES={{GAMES}} TESSERA_TRUST_TXS={{TXS}} cargo nextest run -p tessera-ledger --no-capture games histories_of_disputes
+
+# Slow lane: long histories of credits from the reference model, replayed through the ledger.
+credit-oracle HISTORIES="400" STEPS="400":
+    mkdir -p target/credit-oracle
+    python3 scripts/make_credit_fixtures.py target/credit-oracle {{HISTORIES}} {{STEPS}}
+    TESSERA_CREDIT_FIXTURES="$PWD/target/credit-oracle" cargo nextest run -p tessera-ledger --lib oracle

@@ -68,7 +68,7 @@ pub(crate) async fn run(chat: Chat, output: Output) -> Result<()> {
     let credential = match &chat.order {
         Some(order) => Credential::load(&folder, order)?,
         None => {
-            let needed = chat::cost(&view.terms.price, &request);
+            let needed = chat::cost(&view.price(), &request);
             let fee = request.fee_per_cu;
             let made = chat::lock_notes(&visitor.ledger, &folder, &key, &view, needed, fee).await?;
             eprintln!("locked {} cu in order {}", made.order.cu, made.id());

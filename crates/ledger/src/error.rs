@@ -158,9 +158,9 @@ pub enum TxError {
     #[error("{operator} did not sign that {account} is an identity of its own")]
     Affiliation { account: PublicKey, operator: PublicKey },
     #[error(
-        "all {slots} measurements that count assume mu of at least {mu} / 10 000; post a worse one or wait"
+        "all {count} measurements that count have a mu of at least {mu} / 10 000; post a worse one or wait"
     )]
-    Measurements { slots: u32, mu: u16 },
+    Measurements { count: usize, mu: u16 },
     // Market.
     #[error("orders can be {got} now; wait until they can be {expected}")]
     AuctionPhase { expected: &'static str, got: &'static str },
@@ -184,6 +184,36 @@ pub enum TxError {
     NoMedian { run: Hash },
     #[error("credits of run {run} pay at most {most} nano-U of fees in an epoch, and have")]
     FeeQuota { run: Hash, most: u128 },
+
+    // Credits.
+    #[error("note {note} is of series {series}, which has ended; the run is in series {now}")]
+    NoteExpired { note: Hash, series: u16, now: u16 },
+    #[error("note {note} is bound to its owner and kept as it is")]
+    Bound { note: Hash },
+    #[error(
+        "only notes of the series before the current one, {expected}, can be rolled over; this one is of {got}"
+    )]
+    NotToRoll { expected: u16, got: u16 },
+    #[error("the hosts of all stages cost {posted} nano-U per credit, the order allows {got}")]
+    FeeCap { posted: u128, got: u128 },
+    #[error("the session key of order {order} did not sign this")]
+    SessionSignature { order: Hash },
+    #[error("home {home} did not sign this")]
+    HomeSignature { home: PublicKey },
+    #[error("the attempt must be {expected} and below {most}, got {got}")]
+    Attempt { expected: u16, most: u16, got: u16 },
+    #[error("the next home begins after chunk {from} at least and {to} at most, got {got}")]
+    JStart { from: u32, to: u32, got: u32 },
+    #[error(
+        "an attempt is served by one host for each of {stages} stages, the home {home} first; {got} are named"
+    )]
+    LegHosts { stages: u16, home: PublicKey, got: usize },
+    #[error("a capacity of {cu} credits per epoch takes a bond of {needed} nano-U, there are {got}")]
+    HostBond { cu: u64, needed: u128, got: u128 },
+    #[error("the host is leaving; its bond comes free in epoch {until}")]
+    HostLeaves { until: u64 },
+    #[error("{needed} validators must have signed this, {got} have")]
+    Witnesses { needed: usize, got: usize },
 }
 
 impl TxError {
@@ -218,6 +248,7 @@ impl TxError {
                 | Self::Quorum { .. }
                 | Self::NothingDue
                 | Self::NoHome
+                | Self::FeeCap { .. }
                 | Self::Early { .. }
                 | Self::TooMany { .. }
                 | Self::VoteLocked { .. }

@@ -115,6 +115,24 @@ one_cell! {
     canary(run: &Hash, window: u32, account: &PublicKey) -> Canary = canary;
     /// What the transfer lock holds of an owner's shares; see also [`movable_shares`].
     vesting(run: &Hash, account: &PublicKey) -> Vesting = vesting;
+    /// The network's parameters of credits, sessions and hosts.
+    rules() -> CreditRules = rules;
+    /// Credits of one series; see also [`price_of`].
+    series(run: &Hash, series: u16) -> Series = series;
+    /// Sums and clocks of a run's credits.
+    lane(run: &Hash) -> Lane = lane;
+    /// The homes of a lock, one after the other.
+    attempts(order: &Hash) -> Attempts = attempts;
+    /// What an account has at stake as a host.
+    host(run: &Hash, account: &PublicKey) -> Host = host;
+    /// Bonded credits per epoch of a stage.
+    capacity(run: &Hash, stage: u16) -> Capacity = capacity;
+    /// What a stage's host earns for a credit, once something moved or set it.
+    stage_price(run: &Hash, stage: u16) -> StagePrice = stage_price;
+    /// An application to the public lane.
+    application(run: &Hash, owner: &Hash) -> Application = application;
+    /// The dispute about a session.
+    session_dispute(order: &Hash) -> SessionDispute = session_dispute;
 }
 
 /// The committee of the last evaluation of `run`: the evaluation's cell, then one cell for each member.
@@ -122,14 +140,24 @@ pub fn committee(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<EvalMemb
     let count = evaluation(&get, run).map_or(0, |evaluation| evaluation.members);
     (0..count).filter_map(|index| read(&get, &keys::eval_member(run, index))).collect()
 }
-/// The measurements of `run`, also those that no longer count: one cell for each slot.
+/// The measurements of `run` that count: their list, then one cell each.
 pub fn measurements(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Vec<Measurement> {
-    let slots = 0..crate::extraction::SLOTS;
-    slots.filter_map(|slot| read(&get, &keys::measurement(run, slot))).collect()
+    let ids = list(&get, &keys::list_of_measurements(run));
+    ids.iter().filter_map(|id| read(&get, &keys::measurement(id))).collect()
 }
 /// Runs forked from `parent`.
 pub fn children(get: impl Fn(&Key) -> Option<Cell>, parent: &Hash) -> Vec<Hash> {
     list(get, &keys::list_of_children(parent))
+}
+
+/// Tokens per credit of `series`: fixed when the series began, with the run's own price for the first.
+pub fn price_of(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, at: u16) -> Option<ChunkPrice> {
+    series(&get, run, at).map(|series| series.price).or_else(|| run_terms(&get, run).map(|terms| terms.price))
+}
+/// Where a note stands for its owner: a note of a series that has ended counts as expired (`None`).
+pub fn usable(get: impl Fn(&Key) -> Option<Cell>, note: &Note) -> Option<NoteState> {
+    let current = credits(&get, &note.run)?.series;
+    crate::series::live(current, note.series).then_some(note.state)
 }
 
 /// The items of a list of [`keys`] (see `keys::list_of_*`): one cell for the length and one for each item.

@@ -12,8 +12,8 @@ use tessera_canon::{
 
 pub use crate::{
     accounts::record::*,
-    action::{ChunkPrice, FeeShare, LossSource, RiskRule},
-    credits::record::*,
+    action::{ChunkPrice, LossSource, RiskRule},
+    credits::{params::CreditRules, record::*},
     extraction::record::*,
     genesis::{NetworkPolicy, Params, SecurityTerms},
     governance::{record::*, terms::GovernanceTerms},
@@ -80,10 +80,12 @@ records! {
     // Shares.
     30 => Credits, 31 => Claim, 32 => Owner, 33 => Vesting, 34 => Unlocking,
     // Credits.
-    40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => FeeShares,
+    40 => Note, 41 => Lock, 42 => Escrow, 43 => LockedNotes, 44 => Settlement, 45 => LegHosts,
+    46 => CreditRules, 47 => Series, 48 => Lane, 49 => Attempts, 50 => Host, 51 => Capacity, 52 => StagePrice,
+    53 => Application, 54 => SessionDispute,
     // Market.
     60 => MarketOrder, 61 => OrderNotes, 62 => Batch, 63 => PriceHead, 64 => PricePart, 65 => AutoSell, 66 => Lot,
-    67 => Wrap, 68 => Proceeds, 69 => OwnerProceeds, 70 => HostOffer, 71 => StagePrice, 72 => ClassHolding,
+    67 => Wrap, 68 => Proceeds, 69 => OwnerProceeds, 70 => HostOffer, 72 => ClassHolding,
     73 => MarketParams,
     // Trust.
     80 => TrustParams, 81 => Conduct, 83 => Dispute, 84 => DisputeLevel, 85 => DisputeProof,
@@ -112,8 +114,8 @@ mod tests {
     fn the_largest_records_fit_their_cells() {
         let (hash, key) = (Hash([255; 32]), PublicKey([255; 32]));
         let endpoint = Endpoint::new("9".repeat(64)).expect("64 bytes are allowed");
-        let share = FeeShare { host: key, amount: u128::MAX };
         let point = PricePoint { epoch: 1, price: 1, volume: 1 };
+        let attempt = Attempt { home: key, start: 1, at: 1, reported: true, slashed: true };
         let largest: Vec<Record> = vec![
             Validator { index: u32::MAX, key, endpoint: endpoint.clone() }.into(),
             RunTerms {
@@ -201,7 +203,6 @@ mod tests {
             }
             .into(),
             LockedNotes { order: hash, part: 1, notes: List::new(vec![hash; 6]).expect("six fit") }.into(),
-            FeeShares { shares: List::new(vec![share; 5]).expect("five fit") }.into(),
             Account {
                 key,
                 balance: 1,
@@ -303,6 +304,43 @@ mod tests {
                 now: 1,
                 part: crate::accumulator::Part::at(Wide::default()),
                 due: 1,
+            }
+            .into(),
+            // Credits.
+            LegHosts { order: hash, attempt: 1, part: 1, hosts: List::new(vec![key; 6]).expect("six fit") }
+                .into(),
+            Attempts {
+                order: hash,
+                homes: List::new(vec![attempt; crate::credits::params::MAX_ATTEMPTS])
+                    .expect("as many as may be"),
+            }
+            .into(),
+            Settlement {
+                order: hash,
+                chunks: 1,
+                payword: hash,
+                poster: key,
+                height: 1,
+                bond: 1,
+                legs: List::new(vec![
+                    LegHead { attempt: 1, proved: true };
+                    crate::credits::params::MAX_ATTEMPTS
+                ])
+                .expect("as many as may be"),
+                fees: 1,
+                epoch: 1,
+            }
+            .into(),
+            Host {
+                run: hash,
+                account: key,
+                stage: 1,
+                bond: 1,
+                cu: 1,
+                leaves: Some(1),
+                insured: 1,
+                refusals: 1,
+                refused: 1,
             }
             .into(),
         ];

@@ -13,12 +13,13 @@ mod world;
 use std::collections::BTreeSet;
 use tessera_canon::{Hash, Text};
 use tessera_ledger::{
-    TxError, account,
+    CreditRules, TxError, account,
     action::*,
-    genesis::Params,
+    genesis::{Parameters, Params},
     payword::Chain,
     query,
-    record::{NoteState, Seat},
+    record::{Note, NoteState, Seat},
+    ticket::{Route, SignedRoute},
     tx::{SignedTx, Tx},
 };
 use world::{market::*, *};
@@ -180,7 +181,7 @@ fn credits(t: &mut Table) {
     let chain = Chain::new([3; 32], 10);
     let lock = |order: LockOrder| LockNotes { order, owners: list(vec![]) };
     let order = world.order(5, vec![first], &chain);
-    t.case(&mut world, 5, lock(LockOrder { series: 1, ..order.clone() }), "Series");
+    t.case(&mut world, 5, lock(LockOrder { series: 3, ..order.clone() }), "Series");
     t.case(&mut world, 5, lock(LockOrder { open_until: 1, ..order.clone() }), "OpenUntil");
     t.case(&mut world, 5, lock(LockOrder { fee_per_cu: u128::MAX, ..order.clone() }), "Overflow");
     // Without hosts there is no home.
@@ -196,8 +197,8 @@ fn credits(t: &mut Table) {
     let id = order.id();
     world.ok(5, lock(order));
     t.case(&mut world, 5, reshape(network, vec![first], to_self(10)), "Locked");
-    let settle = |chunks, word: Hash| SettleSession { order: id, chunks, payword: word, hosts: list(vec![]) };
-    let raise = |chunks, word: Hash| RaiseSettle { order: id, chunks, payword: word, hosts: list(vec![]) };
+    let settle = |chunks, word: Hash| SettleSession { order: id, chunks, payword: word, legs: list(vec![]) };
+    let raise = |chunks, payword| RaiseSettle { order: id, chunks, payword, legs: list(vec![]), route: None };
     let word = |chunks| chain.word(chunks).unwrap();
     t.case(&mut world, 5, settle(11, word(10)), "Chunks");
     t.case(&mut world, 5, settle(5, word(4)), "Payword");
@@ -231,7 +232,7 @@ fn late_settlement(t: &mut Table) {
     let id = order.id();
     world.ok(5, LockNotes { order, owners: list(vec![]) });
     world.blocks(4);
-    let late = SettleSession { order: id, chunks: 1, payword: chain.word(1).unwrap(), hosts: list(vec![]) };
+    let late = SettleSession { order: id, chunks: 1, payword: chain.word(1).unwrap(), legs: list(vec![]) };
     // open_until + delay = 5 blocks past the boundary; this is the 6th.
     t.case(&mut world, 5, late, "Late");
 }
@@ -358,6 +359,82 @@ fn market(t: &mut Table) {
     t.case(&mut world, 0, HostAsk { run: RUN, stage: 0, price: cap, capacity: 1 }, "Cap");
 }
 
+/// What series, homes, hosts and evidence refuse.
+fn credits_room(t: &mut Table) {
+    let rules = CreditRules { series_epochs: 20, failover_blocks: 1, ..CreditRules::demo() };
+    let mut world = World::serving_run_with(8, Parameters { credits: rules, ..Parameters::from(params()) });
+    let network = world.network;
+    // Hosts.
+    let host = world.index_of(&query::seats_of_stage(world.get(), &RUN, 0)[0].account);
+    t.case(&mut world, host, HostBond { run: RUN, cu: 10, bond: 99 }, "HostBond");
+    world.ok(host, HostBond { run: RUN, cu: 10, bond: 100 });
+    world.ok(host, HostExit { run: RUN });
+    t.case(&mut world, host, HostExit { run: RUN }, "HostLeaves");
+    // Homes.
+    let note = world.note_for(5, 10);
+    let chain = Chain::new([3; 32], 10);
+    let order = LockOrder { open_until: world.height + 30, ..world.order(5, vec![note], &chain) };
+    let cheap = LockNotes { order: LockOrder { fee_per_cu: 19, ..order.clone() }, owners: list(vec![]) };
+    let cap = t.case(&mut world, 5, cheap, "FeeCap");
+    assert_eq!(cap, TxError::FeeCap { posted: 20, got: 19 });
+    let (id, home) = world.lock(5, order.clone());
+    let ask = |attempt, j_start| {
+        let request = FailoverRequest { network, order: id, attempt, j_start };
+        Failover { signature: key(5).sign(FAILOVER, &request), request }
+    };
+    world.blocks(1);
+    t.case(&mut world, 1, ask(2, 0), "Attempt");
+    t.case(&mut world, 1, ask(1, 11), "JStart");
+    let unsigned = Failover { signature: NO_SIGNATURE, ..ask(1, 0) };
+    t.case(&mut world, 1, unsigned, "SessionSignature");
+    let mut foreign = ask(1, 0);
+    foreign.request.network = Hash::ZERO;
+    t.case(&mut world, 1, foreign, "SignedForOtherNetwork");
+    let mut settlement = world.settlement(id, 3, &chain);
+    settlement.legs = list(vec![Leg { attempt: 0, hosts: list(vec![public(home)]) }]);
+    t.case(&mut world, home, settlement, "LegHosts");
+    // Evidence.
+    let route = Route { order: id, attempt: 0, home: public(home), hosts: world.leg(&id, 0).hosts };
+    let signed = SignedRoute { signature: NO_SIGNATURE, route };
+    let mut other = signed.clone();
+    other.route.hosts = list(vec![public(home)]);
+    let report = |a: &SignedRoute, b: &SignedRoute| ReportHomeEquivocation {
+        evidence: TwoRoutes { a: a.clone(), b: b.clone() }.into(),
+    };
+    t.case(&mut world, 1, report(&signed, &signed), "NotConflict");
+    t.case(&mut world, 1, report(&signed, &other), "HomeSignature");
+    let refusal = Refusal { network, order: id, attempt: 0, host: public(home), height: world.height - 1 };
+    t.case(&mut world, 1, ReportRefusal { refusal, witnesses: list(vec![]) }, "Witnesses");
+    // Series.
+    let kept = world.note_for(5, 10);
+    t.case(&mut world, 5, RollNote { note: kept }, "NotToRoll");
+    while query::credits(world.get(), &RUN).unwrap().series < 2 {
+        world.blocks(4);
+    }
+    t.case(&mut world, 5, RollNote { note: kept }, "NoteExpired");
+}
+
+/// A note of the public lane must stay as it is.
+fn bound_notes(t: &mut Table) {
+    let rules = CreditRules { public_note: 1, public_life: 100, ..CreditRules::demo() };
+    let mut world = World::serving_run_with(8, Parameters { credits: rules, ..Parameters::from(params()) });
+    let note = world.note_for(5, 100);
+    let chain = Chain::new([4; 32], 100);
+    let order = world.order(5, vec![note], &chain);
+    let (id, home) = world.lock(5, order);
+    let settlement = world.settlement(id, 100, &chain);
+    world.ok(home, settlement);
+    world.ok(6, PublicApply { run: RUN, owner: owner(6) });
+    world.blocks(8);
+    world.ok(6, PublicApply { run: RUN, owner: owner(6) });
+    world.blocks(4);
+    let bound = query::notes_of(world.get(), &public(6)).remove(0);
+    assert_eq!((bound.cu, bound.flags), (1, Note::BOUND | Note::PUBLIC));
+    let network = world.network;
+    let away = reshape(network, vec![bound.id], vec![NoteOutput { owner: owner(1), cu: 1 }]);
+    t.case(&mut world, 6, away, "Bound");
+}
+
 #[test]
 fn every_refusal_has_its_case() {
     let mut table = Table::default();
@@ -368,6 +445,8 @@ fn every_refusal_has_its_case() {
     runs_room::cases(&mut table);
     market(&mut table);
     trust_room::cases(&mut table);
+    credits_room(&mut table);
+    bound_notes(&mut table);
     let missing: Vec<_> = every_name().difference(&table.0).cloned().collect();
     // Nothing the types allow is longer than the limit; `account` checks it all the same.
     assert_eq!(missing, ["TooBig"]);

@@ -130,7 +130,10 @@ fn ownership_example() {
 fn market_example() {
     // Account 0 owns the run and has 45 of its 135 credits in two notes; its shares are in the pool when the other
     // 90 are handed out.
-    let mut world = World::new(8, free_shares(params()));
+    let mut parameters = free_shares(params());
+    // One stage, whose hosts are paid 4 for a credit.
+    parameters.credits.first_fee = 4;
+    let mut world = World::new(8, parameters);
     let policy = Policy { reserve: 60, pending_windows: 1, transfer_lock: 0, ..Policy::default() };
     let create = CreateRun { policy: Some(policy), supply: 135, supply_epochs: 3, ..even_run(RUN) };
     world.ok(0, create);
@@ -175,16 +178,20 @@ fn market_example() {
     let chain = Chain::new([5; 32], 40);
     let order = LockOrder { fee_per_cu: 4, ..world.order(1, vec![bought.id], &chain) };
     let (id, start) = (order.id(), world.balance(1));
-    world.ok(1, LockNotes { order, owners: list(vec![]) });
+    world.lock(1, order);
     assert_eq!(world.balance(1), start - 500_000 - 160);
-    let hosts = list(vec![FeeShare { host: public(0), amount: 132 }]);
-    world.ok(1, SettleSession { order: id, chunks: 33, payword: chain.word(33).unwrap(), hosts });
+    let host = world.balance(0);
+    let settlement = world.settlement(id, 33, &chain);
+    world.ok(1, settlement);
     let pool = query::credits(world.get(), &RUN).unwrap();
     world.blocks(8);
     assert_eq!(query::lock(world.get(), &id).unwrap().state, LockState::Final);
     assert_eq!(world.balance(1), start - 2 * 500_000 - 132);
+    // 132 for the host, of which 2 % (rounded up) stay on its account as insurance.
+    assert_eq!(world.balance(0) - host, 129);
+    assert_eq!(query::host(world.get(), &RUN, &public(0)).unwrap().insured, 3);
     assert_eq!(world.free_credits(&RUN, 1), 7);
-    assert_eq!(query::credits(world.get(), &RUN).unwrap().owner_in, pool.owner_in + 33);
+    assert_eq!(query::credits(world.get(), &RUN).unwrap().owner_in, pool.owner_in + 32);
 
     // Of 33 one goes to the public lane; D, A, B and C of 4.8 share 32.
     let mut owners = [52_428_800, 125_707_000, 132_260_000, 44_682_000].map(fresh_owner);
@@ -258,7 +265,7 @@ fn keys_of_different_cells_differ() {
         escrow(&id),
         settlement(&id),
         locked_notes(&id, 0),
-        fee_shares(&id, 0),
+        leg_hosts(&id, 0, 0),
         list_length(&id),
     ];
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();

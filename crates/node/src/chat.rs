@@ -156,7 +156,8 @@ pub async fn lock_notes<T: Transport>(
         return Err(AskError::NotServing { run: run.short(), state: format!("{:?}", view.run.state) });
     }
     let notes = ledger.read(|view| query::notes_of(view.source(), &me)).await?;
-    let chosen = choose_notes(notes, &run, needed)?;
+    let current = view.credits.as_ref().map_or(0, |credits| credits.series);
+    let chosen = choose_notes(notes, &run, current, needed)?;
     let cu: u64 = chosen.iter().map(|note| note.cu).sum();
     let too_many = |_| AskError::Credits { needed, held: cu, most: tessera_ledger::action::MAX_NOTES };
     let mut ids: Vec<Hash> = chosen.iter().map(|note| note.id).collect();
@@ -171,7 +172,7 @@ pub async fn lock_notes<T: Transport>(
     let order = LockOrder {
         network: ledger.network(),
         run,
-        series: view.credits.as_ref().map_or(0, |credits| credits.series),
+        series: chosen.first().map_or(current, |note| note.series),
         notes: List::new(ids).map_err(too_many)?,
         cu,
         session_key: session_key.public(),
@@ -188,21 +189,49 @@ pub async fn lock_notes<T: Transport>(
     Ok(credential)
 }
 
-/// The largest unspent notes of `run` until they suffice.
-fn choose_notes(notes: Vec<Note>, run: &Hash, needed: u64) -> Result<Vec<Note>, AskError> {
+/// The largest unspent notes of `run` until they suffice, all of one live series and one kind: of the series that
+/// ends first, and among those the ones that are bound to this owner, if they suffice.
+fn choose_notes(notes: Vec<Note>, run: &Hash, current: u16, needed: u64) -> Result<Vec<Note>, AskError> {
     let most = tessera_ledger::action::MAX_NOTES;
-    let mut notes: Vec<Note> =
-        notes.into_iter().filter(|note| note.run == *run && note.state == NoteState::Unspent).collect();
-    notes.sort_by_key(|note| std::cmp::Reverse(note.cu));
-    let (mut chosen, mut held) = (Vec::new(), 0);
-    for note in notes.into_iter().take(most) {
-        if held >= needed {
-            break;
+    let mut notes: Vec<Note> = notes
+        .into_iter()
+        .filter(|note| note.run == *run && note.state == NoteState::Unspent)
+        .filter(|note| tessera_ledger::series::live(current, note.series))
+        .collect();
+    notes.sort_by_key(|note| (note.series, std::cmp::Reverse(note.flags), std::cmp::Reverse(note.cu)));
+    let mut best = 0;
+    for group in notes.chunk_by(|a, b| (a.series, a.flags) == (b.series, b.flags)) {
+        let (mut chosen, mut held) = (Vec::new(), 0);
+        for note in group.iter().take(most) {
+            if held >= needed {
+                break;
+            }
+            held += note.cu;
+            chosen.push(note.clone());
         }
-        held += note.cu;
-        chosen.push(note);
+        if held >= needed {
+            return Ok(chosen);
+        }
+        best = best.max(held);
     }
-    if held < needed { Err(AskError::Credits { needed, held, most }) } else { Ok(chosen) }
+    Err(AskError::Credits { needed, held: best, most })
+}
+
+/// The lock of `order` with its proof, once its home is drawn: the block after the one that locked does it.
+async fn drawn<T: Transport>(
+    ledger: &LedgerClient<T>,
+    order: &Hash,
+) -> Result<(tessera_chain::StateProof, Lock), AskError> {
+    loop {
+        let (proof, cells) = ledger.proof(&[keys::lock(order)]).await?;
+        let cell = |wanted: &Hash| cells.iter().find(|(key, _)| key == wanted).and_then(|(_, cell)| *cell);
+        let lock: Lock = query::read(cell, &keys::lock(order))
+            .ok_or_else(|| AskError::NotLocked { state: "there is no such lock".into() })?;
+        if lock.state != LockState::Locking {
+            return Ok((proof, lock));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Run one session with a locked credential; `shown` gets each token as it comes.
@@ -216,10 +245,7 @@ pub async fn session(
 ) -> Result<Answered, AskError> {
     let ledger = &visitor.ledger;
     let order = credential.order.id();
-    let (proof, cells) = ledger.proof(&[keys::lock(&order)]).await?;
-    let cell = |wanted: &Hash| cells.iter().find(|(key, _)| key == wanted).and_then(|(_, cell)| *cell);
-    let lock: Lock = query::read(cell, &keys::lock(&order))
-        .ok_or_else(|| AskError::NotLocked { state: "there is no such lock".into() })?;
+    let (proof, lock) = drawn(ledger, &order).await?;
     let endpoint = view.seats.iter().find(|seat| seat.account == lock.home);
     let address = endpoint.and_then(|seat| seat.endpoint.parse().ok());
     let address = address.ok_or(AskError::NoHome { home: lock.home })?;
@@ -234,7 +260,7 @@ pub async fn session(
         home: lock.home,
         proof: encode(&proof).to_vec(),
         sampling: request.sampling.clone(),
-        price: view.terms.price.clone(),
+        price: view.price_of(credential.order.series),
         context: spec.model.seq_len,
         vocab: spec.model.vocab,
         patience: PATIENCE,

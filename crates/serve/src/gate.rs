@@ -35,8 +35,6 @@ use tessera_wire::serving::{
 #[derive(Clone, Debug)]
 pub struct GateConfig {
     pub run: Hash,
-    /// The series of notes that may be used.
-    pub series: u16,
     /// This host's stage, of `stages`.
     pub stage: u16,
     pub stages: u16,
@@ -46,8 +44,8 @@ pub struct GateConfig {
     /// Positions the model attends to.
     pub context: u32,
     pub vocab: u32,
-    /// Tokens per credit, from the run's terms.
-    pub price: ChunkPrice,
+    /// Tokens per credit of each live series, from the ledger; notes of no other series may be used.
+    pub prices: BTreeMap<u16, ChunkPrice>,
     /// Height since which this host remembers what it served; older locks are refused.
     pub since: u64,
     /// Blocks before the end of an order at which it is no longer served.
@@ -71,6 +69,8 @@ pub struct Session {
     pub route: Route,
     pub consent: Consent,
     pub cu: u32,
+    /// Tokens per credit, by the series of its notes.
+    pub price: ChunkPrice,
     pub open_until: u64,
     /// Chunks admitted.
     pub j: u32,
@@ -116,6 +116,10 @@ impl Gate {
     /// The ledger's height as this host knows it.
     pub fn height(&self) -> u64 {
         self.height
+    }
+    /// A series has begun or ended: sessions that are opened from now on have these prices.
+    pub(crate) fn set_prices(&mut self, prices: BTreeMap<u16, ChunkPrice>) {
+        self.config.prices = prices;
     }
     /// How often this host refused, by reason.
     pub fn refusals(&self) -> &BTreeMap<RefusalKind, u64> {
@@ -205,13 +209,16 @@ impl Gate {
             LockState::Open => {}
             LockState::Settling | LockState::Final => return Err(Refusal::Spent { got: "settled" }),
             LockState::Expired => return Err(Refusal::Spent { got: "expired" }),
+            // Its home is not drawn yet: there is nobody who may open it.
+            LockState::Locking => return Err(Refusal::NoLock { order }),
         }
         if lock.run != self.config.run {
             return Err(Refusal::OtherRun { expected: self.config.run, got: lock.run });
         }
-        if lock.series != self.config.series {
-            return Err(Refusal::OtherSeries { expected: self.config.series, got: lock.series });
-        }
+        let Some(price) = self.config.prices.get(&lock.series).cloned() else {
+            let expected = self.config.prices.keys().last().copied().unwrap_or(0);
+            return Err(Refusal::OtherSeries { expected, got: lock.series });
+        };
         let now = height.max(proved.height);
         if now.saturating_add(self.config.margin) >= lock.open_until {
             let margin = self.config.margin;
@@ -236,6 +243,7 @@ impl Gate {
             route: route.clone(),
             consent: open.consent.clone(),
             cu: lock.cu,
+            price,
             open_until: lock.open_until,
             j: 0,
             payword: lock.payword_root,
@@ -327,8 +335,8 @@ impl Gate {
             return Err(Refusal::Position { expected, end, got: ticket.pos_from, rows });
         }
         let (what, max) = match ticket.kind {
-            TicketKind::Prefill => ("prompt", self.config.price.prompt_tokens),
-            TicketKind::Decode => ("generated", self.config.price.generated_tokens),
+            TicketKind::Prefill => ("prompt", session.price.prompt_tokens),
+            TicketKind::Decode => ("generated", session.price.generated_tokens),
         };
         if rows == 0 || rows > max {
             return Err(Refusal::ChunkLength { what, max, got: rows.into() });

@@ -14,7 +14,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tessera_canon::{Hash, List, PublicKey};
-use tessera_ledger::action::{FeeShare, SettleSession};
+use tessera_ledger::action::{Leg, SettleSession};
 use tessera_wire::serving::*;
 
 /// Why a session ended.
@@ -66,28 +66,6 @@ impl HomeSession {
     fn stage_of(&self, host: &PublicKey) -> Option<u16> {
         self.route.hosts.iter().position(|other| other == host).map(|at| at as u16)
     }
-}
-
-/// What each host of a route earns for `chunks` chunks at `fee_per_cu` nano-U, and the sum.
-///
-/// Every chunk is split into equal parts, one per stage; what a chunk leaves over goes to the home (the first
-/// of the route), which signs and settles. Ascending by host, as the ledger wants it; no empty shares.
-pub fn fee_split(fee_per_cu: u128, chunks: u32, route: &[PublicKey]) -> (Vec<FeeShare>, u128) {
-    let (Some(home), parts) = (route.first(), route.len() as u128) else { return (Vec::new(), 0) };
-    let mut amounts = BTreeMap::<PublicKey, u128>::new();
-    let mut pay = |host: &PublicKey, per_chunk: u128| {
-        let amount = amounts.entry(*host).or_default();
-        *amount = amount.saturating_add(per_chunk.saturating_mul(chunks.into()));
-    };
-    route.iter().for_each(|host| pay(host, fee_per_cu / parts));
-    pay(home, fee_per_cu % parts);
-    let shares: Vec<FeeShare> = amounts
-        .into_iter()
-        .filter(|(_, amount)| *amount > 0)
-        .map(|(host, amount)| FeeShare { host, amount })
-        .collect();
-    let sum = shares.iter().fold(0u128, |sum, share| sum.saturating_add(share.amount));
-    (shares, sum)
 }
 
 impl Host {
@@ -407,10 +385,12 @@ impl Host {
             (Some(current), Ending::Closed | Ending::Silent | Ending::RanOut) => (current.j, current.payword),
             _ => (session.delivered, session.delivered_payword),
         };
-        let (shares, fees) = fee_split(session.begin.order.fee_per_cu, chunks, &session.route.hosts);
+        // The ledger pays the posted prices; this is what they can come to at most.
+        let fees = session.begin.order.fee_per_cu.saturating_mul(chunks.into());
         if chunks > 0 {
-            let hosts = List::new(shares).unwrap_or_default();
-            self.effects.push(Effect::Settle(Box::new(SettleSession { order, chunks, payword, hosts })));
+            let leg = Leg { attempt: session.route.attempt, hosts: session.route.hosts.clone() };
+            let legs = List::new(vec![leg]).unwrap_or_default();
+            self.effects.push(Effect::Settle(Box::new(SettleSession { order, chunks, payword, legs })));
         }
         self.note(Note::Ended { order, ending, chunks, fees });
         let done = Done { order, chunks, fees };

@@ -12,7 +12,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use tessera_canon::{Hash, PublicKey, SecretKey};
-use tessera_ledger::action::SettleSession;
+use tessera_ledger::{action::SettleSession, record::ChunkPrice};
 use tessera_wire::serving::*;
 
 /// Times in milliseconds.
@@ -51,6 +51,8 @@ pub enum Input {
     Down(PublicKey),
     /// The hosts that may serve each stage, from the ledger; in the order of preference.
     Seats(Vec<Vec<PublicKey>>),
+    /// Tokens per credit of each live series, from the ledger.
+    Prices(BTreeMap<u16, ChunkPrice>),
     /// The ledger says that this order is settled or expired.
     Settled(Hash),
     /// Time has passed and the ledger stands at `height`; send one at least every second.
@@ -165,6 +167,7 @@ impl Host {
                 self.lost(&peer);
             }
             Input::Seats(seats) => self.seats = seats,
+            Input::Prices(prices) => self.gate.set_prices(prices),
             Input::Settled(order) => {
                 self.finish(order, Ending::HostFailed);
                 self.forget(order);

@@ -33,7 +33,7 @@ mod worker;
 
 pub use client::{ChatClient, ChatConfig, ChatEffect, ChatError, ChatInput, ChatSummary};
 pub use gate::{Admission, Gate, GateConfig, Session};
-pub use home::{Ending, fee_split};
+pub use home::Ending;
 pub use host::{Effect, Host, HostConfig, Input, Note, Tuning};
 pub use lock::{CellProofs, ProvedCells, ProvedLock};
 pub use refusal::Refusal;

@@ -237,7 +237,7 @@ fn a_settled_or_expired_credential_opens_no_stage() {
             order: lair.credential.id(),
             chunks: 1,
             payword: lair.credential.chain.word(1).unwrap(),
-            hosts: List::default(),
+            legs: List::default(),
         };
         let home = lair.key(0);
         lair.world.block(&[(&home, settlement.into())]);

@@ -19,16 +19,14 @@ use tessera_canon::{
     bytes::BufMut,
     choice,
     codec::{Buf, Error, FixedSize, Read, Write},
-    digest, record,
+    record,
 };
-use tessera_ledger::action::{LockOrder, MAX_STAGES};
+use tessera_ledger::action::LockOrder;
+/// What the home of a session signs; the ledger checks these signatures as evidence.
+pub use tessera_ledger::ticket::{ROUTE, Route, SignedTicket, TICKET, Ticket, TicketKind};
 
 /// Signed by the session key of an order: [`Consent`].
 pub const CONSENT: Domain = Domain::new("tessera/session-consent/v1");
-/// Signed by the home: [`Route`].
-pub const ROUTE: Domain = Domain::new("tessera/session-route/v1");
-/// Signed by the home: [`Ticket`]; also the domain of its hash.
-pub const TICKET: Domain = Domain::new("tessera/chunk-ticket/v1");
 /// Signed by the session key: [`Closing`].
 pub const CLOSE: Domain = Domain::new("tessera/session-close/v1");
 
@@ -72,15 +70,6 @@ macro_rules! tags {
     };
 }
 
-tags! {
-    /// What a ticket pays for.
-    pub enum TicketKind {
-        /// Reading tokens that the client supplied.
-        0 => Prefill,
-        /// Tokens that the model generates.
-        1 => Decode,
-    }
-}
 tags! {
     /// Why a host refused, in one byte; [`Refused::text`] says what was expected and what came.
     pub enum RefusalKind {
@@ -157,16 +146,6 @@ record! {
     }
 }
 record! {
-    /// Who serves a session, one host per stage; under [`ROUTE`].
-    pub struct Route {
-        pub order: Hash,
-        pub attempt: u16,
-        pub home: PublicKey,
-        /// The first is the home.
-        pub hosts: List<PublicKey, MAX_STAGES>,
-    }
-}
-record! {
     /// Home to every host of the route.
     pub struct Open {
         pub proof: Blob<MAX_LOCK_PROOF>,
@@ -201,30 +180,6 @@ choice! {
 record! {
     /// Client to home: chunk `j` (from 1), paid with the payword w_j.
     pub struct ChunkRequest { pub order: Hash, pub j: u32, pub payword: Hash, pub chunk: Chunk }
-}
-record! {
-    /// The home's word that chunk `j` is paid and covers positions `pos_from..pos_to`; under [`TICKET`].
-    pub struct Ticket {
-        pub order: Hash,
-        pub attempt: u16,
-        pub j: u32,
-        pub payword: Hash,
-        pub kind: TicketKind,
-        pub pos_from: u32,
-        pub pos_to: u32,
-        /// Hash of the ticket before it; zero for the first.
-        pub previous: Hash,
-    }
-}
-impl Ticket {
-    /// What the next ticket names as `previous`.
-    pub fn id(&self) -> Hash {
-        digest(TICKET, self)
-    }
-}
-record! {
-    /// A ticket with the home's signature. Home to last stage; to the others it travels with [`Rows`].
-    pub struct SignedTicket { pub ticket: Ticket, pub signature: Signature }
 }
 record! {
     /// Hidden states `[rows, d_model]` of positions `pos..pos + rows`, from one stage's host to the next.
@@ -274,7 +229,7 @@ record! {
         pub order: Hash,
         /// Credits used.
         pub chunks: u32,
-        /// Nano-U for all hosts together.
+        /// The most that all hosts together can get, nano-U; the ledger pays the posted prices up to this.
         pub fees: u128,
     }
 }

@@ -130,6 +130,15 @@ pub(crate) fn to_fund(view: &mut View<'_>, amount: u128) -> Result<(), Stop> {
     Ok(())
 }
 
+/// Take `most` from the public fund, or what it has.
+pub(crate) fn from_fund(view: &mut View<'_>, most: u128) -> Result<u128, Stop> {
+    let mut globals = globals(view)?;
+    let taken = globals.fund.min(most);
+    globals.fund -= taken;
+    view.put(keys::globals(), globals);
+    Ok(taken)
+}
+
 /// Take `amount` from an account.
 pub(crate) fn debit(view: &mut View<'_>, from: &PublicKey, amount: u128) -> Result<(), Stop> {
     let mut account = load(view, from)?;

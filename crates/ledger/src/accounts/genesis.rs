@@ -2,6 +2,7 @@
 
 use crate::{
     cell::{Cell, Key},
+    credits::params::CreditRules,
     governance::terms::GovernanceTerms,
     keys,
     record::{
@@ -27,8 +28,6 @@ record! {
         pub settle_delay: u64,
         /// Greatest span of a lock.
         pub lock_blocks: u64,
-        /// Credits that an unused lock costs.
-        pub lock_fee: u32,
         pub fee_flat: u128,
         pub fee_per_byte: u128,
         /// Fees go to the public fund instead of being burned.
@@ -49,7 +48,6 @@ impl Default for Params {
             lapse_blocks: 600,
             settle_delay: 1200,
             lock_blocks: 3600,
-            lock_fee: 1,
             fee_flat: 1_000,
             fee_per_byte: 10,
             fee_to_fund: false,
@@ -121,6 +119,7 @@ record! {
         // Trust.
         pub trust: TrustParams,
         // Credits.
+        pub credits: CreditRules,
         // Market.
         pub market: MarketParams,
         // Governance.
@@ -141,6 +140,7 @@ impl Default for Parameters {
             // Trust.
             trust: TrustParams::default(),
             // Credits.
+            credits: CreditRules::default(),
             // Market.
             market: MarketParams::default(),
             // Governance.
@@ -175,6 +175,7 @@ impl Parameters {
             // Trust.
             trust: TrustParams::demo(),
             // Credits.
+            credits: CreditRules::demo(),
             // Market.
             market: MarketParams::demo(),
             // Governance.
@@ -198,6 +199,7 @@ impl Parameters {
             // Trust.
             (keys::trust_params(), Cell::pack(&self.trust.clone().into())),
             // Credits.
+            (keys::rules(), Cell::pack(&self.credits.clone().into())),
             // Market.
             (keys::market_params(), Cell::pack(&self.market.clone().into())),
             // Governance.

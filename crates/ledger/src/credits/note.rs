@@ -5,7 +5,8 @@ use crate::{
     error::TxError,
     event::{NoteCreated, NoteSpent},
     keys,
-    record::{Note, NoteState},
+    record::{Credits, Note, NoteState},
+    series,
     store::{Stop, View},
 };
 use std::collections::BTreeSet;
@@ -22,12 +23,20 @@ pub(crate) struct NewNote {
 
 /// Create output `index` of `source`; the caller accounts for the credits.
 pub(crate) fn create(view: &mut View<'_>, new: NewNote, source: &Hash, index: u32) -> Hash {
+    create_until(view, new, 0, source, index)
+}
+
+/// As [`create`], of a note that ends at the boundary that opens epoch `until` (0: with its series).
+pub(crate) fn create_until(view: &mut View<'_>, new: NewNote, until: u64, source: &Hash, index: u32) -> Hash {
     let NewNote { run, series, cu, owner, flags } = new;
     let id = keys::note_id(source, index);
     view.put(
         keys::note(&id),
-        Note { id, run, series, cu, flags, owner, state: NoteState::Unspent, bound_to: Hash::ZERO },
+        Note { id, run, series, cu, flags, owner, state: NoteState::Unspent, bound_to: Hash::ZERO, until },
     );
+    if until > 0 {
+        view.list_add(keys::list_of_public_ends(until), id);
+    }
     view.list_add(keys::list_of_notes(&owner), id);
     view.emit(NoteCreated { note: id, run, cu, owner });
     id
@@ -42,9 +51,13 @@ pub(crate) fn spend(view: &mut View<'_>, mut note: Note, by: &Hash) {
     view.put(keys::note(&note.id), note);
 }
 
-/// The note, if it is free to be used.
+/// The note, if it is free to be used: unspent, of a live series.
 pub(crate) fn unspent(view: &View<'_>, id: &Hash) -> Result<Note, Stop> {
     let note: Note = view.must(&keys::note(id), "note", id)?;
+    let credits: Credits = view.must(&keys::credits(&note.run), "run", note.run)?;
+    if note.state == NoteState::Unspent && !series::live(credits.series, note.series) {
+        return Err(TxError::NoteExpired { note: note.id, series: note.series, now: credits.series }.into());
+    }
     let (note_id, bound) = (note.id, note.bound_to);
     match note.state {
         NoteState::Unspent => Ok(note),
@@ -52,6 +65,11 @@ pub(crate) fn unspent(view: &View<'_>, id: &Hash) -> Result<Note, Stop> {
         NoteState::Locked => Err(TxError::Locked { note: note_id, order: bound }.into()),
         NoteState::Offered => Err(TxError::Offered { note: note_id, offer: bound }.into()),
     }
+}
+
+/// Refuse a note that must stay with its owner.
+pub(crate) fn unbound(note: &Note) -> Result<(), TxError> {
+    if note.flags & Note::BOUND == 0 { Ok(()) } else { Err(TxError::Bound { note: note.id }) }
 }
 
 /// Load `ids` as free notes of one run and series, each owned by the sender or by a key with a valid proof
@@ -114,6 +132,7 @@ pub(crate) fn reshape(
         return Err(TxError::Duplicate { what: "input note", id: twice.to_string() }.into());
     }
     let notes = inputs(view, &reshaping.inputs, sender, crate::action::RESHAPE, reshaping, &action.owners)?;
+    notes.iter().try_for_each(unbound)?;
     let expected: u128 = notes.iter().map(|note| u128::from(note.cu)).sum();
     let got: u128 = reshaping.outputs.iter().map(|output| u128::from(output.cu)).sum();
     if got != expected {

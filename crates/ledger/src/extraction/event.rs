@@ -7,12 +7,12 @@ record! {
 }
 
 record! {
-    pub struct MeasurementPosted { pub run: Hash, pub slot: u8, pub poster: PublicKey, pub mu: u16, pub repair: u32, pub evidence: Hash }
+    pub struct MeasurementPosted { pub run: Hash, pub id: Hash, pub poster: PublicKey, pub mu: u16, pub repair: u32, pub evidence: Hash }
 }
 
 record! {
     /// A measurement no longer counts. Its bond went back, or to the public fund if owners struck it out.
-    pub struct MeasurementEnded { pub run: Hash, pub slot: u8, pub poster: PublicKey, pub struck: bool, pub bond: u128 }
+    pub struct MeasurementEnded { pub run: Hash, pub id: Hash, pub poster: PublicKey, pub struck: bool, pub bond: u128 }
 }
 
 record! {

@@ -1,7 +1,12 @@
 //! Name the cells of admission and the extraction report.
 
-use crate::{cell::Key, keys::key};
-use tessera_canon::{Hash, PublicKey};
+use crate::{
+    cell::Key,
+    keys::{LIST, key},
+};
+use tessera_canon::{Domain, Hash, PublicKey, digest};
+
+const MEASUREMENT: Domain = Domain::new("tessera/ledger/measurement/v1");
 
 /// [`crate::record::VerifiedWork`] of an account over all runs.
 pub fn verified_work(account: &PublicKey) -> Key {
@@ -28,9 +33,19 @@ pub fn extraction_report(run: &Hash) -> Key {
     key(124, *run)
 }
 
-/// [`crate::record::Measurement`] in one of a run's slots.
-pub fn measurement(run: &Hash, slot: u8) -> Key {
-    key(125, (*run, slot))
+/// [`crate::record::Measurement`] with [`measurement_id`].
+pub fn measurement(id: &Hash) -> Key {
+    key(125, *id)
+}
+
+/// The id of what `poster` measured on `run`.
+pub fn measurement_id(run: &Hash, poster: &PublicKey, evidence: &Hash) -> Hash {
+    digest(MEASUREMENT, &((*run, *poster), *evidence))
+}
+
+/// Measurements of a run that count.
+pub fn list_of_measurements(run: &Hash) -> Hash {
+    digest(LIST, &(120u8, *run))
 }
 
 /// [`crate::record::ExtractionParams`].

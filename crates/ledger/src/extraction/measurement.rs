@@ -3,8 +3,8 @@
 //! Anybody may post. A measurement counts at once, because the report takes the worst of those that count: it
 //! can only make the published cost smaller and the admission work (within its bound) greater. It counts for
 //! `ExtractionParams::measurement_epochs`; then its bond goes back. Owners can strike a false one out by vote
-//! ([`strike`]); its bond goes to the public fund. A run has [`SLOTS`] places; while all are taken a new
-//! measurement must be worse than the mildest, which ends and gets its bond back.
+//! ([`strike`]); its bond goes to the public fund. About [`MOST`] measurements of a run count at a time: while so
+//! many did at the start of a block, a new one must be worse than the mildest, which ends and gets its bond back.
 
 use crate::{
     account,
@@ -20,78 +20,65 @@ use crate::{
 use std::cmp::Reverse;
 use tessera_canon::{Hash, PublicKey};
 
-/// Measurements of a run that can count at a time.
-pub const SLOTS: u8 = 8;
+/// Measurements of a run that count before a new one must be worse than one of them.
+pub const MOST: usize = 8;
 
 pub(crate) fn params(view: &View<'_>) -> Result<ExtractionParams, Stop> {
     Ok(view.get(&keys::extraction_params())?.unwrap_or_default())
 }
 
-/// The measurements of `run` that count.
+/// The measurements of `run` that counted at the start of the block and still do.
 pub(crate) fn counting(view: &View<'_>, run: &Hash) -> Result<Vec<Measurement>, Stop> {
-    view.want((0..SLOTS).map(|slot| keys::measurement(run, slot)))?;
+    let ids = view.list_items(&keys::list_of_measurements(run))?;
+    view.want(ids.iter().map(keys::measurement))?;
     let mut all = Vec::new();
-    for slot in 0..SLOTS {
-        all.extend(view.get::<Measurement>(&keys::measurement(run, slot))?.filter(|found| found.counts));
+    for id in ids {
+        all.extend(view.get::<Measurement>(&keys::measurement(&id))?);
     }
     Ok(all)
 }
 
 pub(crate) fn post(view: &mut View<'_>, sender: &PublicKey, action: &PostMeasurement) -> Result<(), Stop> {
     let run = action.run;
+    let id = keys::measurement_id(&run, sender, &action.evidence);
     run::load(view, &run)?;
-    view.want([keys::extraction_params(), keys::params()])?;
+    view.want([keys::extraction_params(), keys::params(), keys::measurement(&id)])?;
     within("mu", action.mu.into(), 1, 10_000)?;
+    if view.get::<Measurement>(&keys::measurement(&id))?.is_some() {
+        return Err(TxError::Duplicate { what: "measurement", id: id.to_string() }.into());
+    }
     let live = counting(view, &run)?;
-    let free = (0..SLOTS).find(|slot| live.iter().all(|found| found.slot != *slot));
-    // Mildest: the least mu, then the greatest repair cost, then the last slot.
-    let mildness = |mu, repair, slot| (mu, Reverse(repair), Reverse(slot));
-    let slot = match free {
-        Some(slot) => slot,
-        None => {
-            let mildest = live.iter().min_by_key(|found| mildness(found.mu, found.repair, found.slot));
-            let Some(mildest) = mildest.cloned() else { return Ok(()) };
-            if (action.mu, Reverse(action.repair)) <= (mildest.mu, Reverse(mildest.repair)) {
-                return Err(TxError::Measurements { slots: SLOTS.into(), mu: mildest.mu }.into());
-            }
-            let slot = mildest.slot;
-            end(view, mildest, false)?;
-            slot
+    if live.len() >= MOST {
+        // Mildest: the least mu, then the greatest repair cost, then by id.
+        let mildest = live.into_iter().min_by_key(|found| (found.mu, Reverse(found.repair), found.id));
+        let Some(mildest) = mildest else { return Ok(()) };
+        if (action.mu, Reverse(action.repair)) <= (mildest.mu, Reverse(mildest.repair)) {
+            return Err(TxError::Measurements { count: MOST, mu: mildest.mu }.into());
         }
-    };
+        end(view, mildest, false)?;
+    }
     let params = params(view)?;
     account::debit(view, sender, params.measurement_bond)?;
     let epoch = view.context.height / view.params()?.epoch_blocks.max(1);
-    view.put(
-        keys::measurement(&run, slot),
-        Measurement {
-            run,
-            slot,
-            poster: *sender,
-            mu: action.mu,
-            repair: action.repair,
-            evidence: action.evidence,
-            epoch,
-            bond: params.measurement_bond,
-            counts: true,
-        },
-    );
     let (poster, mu, repair, evidence) = (*sender, action.mu, action.repair, action.evidence);
-    view.emit(MeasurementPosted { run, slot, poster, mu, repair, evidence });
+    let bond = params.measurement_bond;
+    view.put(keys::measurement(&id), Measurement { run, id, poster, mu, repair, evidence, epoch, bond });
+    view.list_add(keys::list_of_measurements(&run), id);
+    view.emit(MeasurementPosted { run, id, poster, mu, repair, evidence });
     seat::heard(view, &run, sender)
 }
 
-fn end(view: &mut View<'_>, mut measurement: Measurement, struck: bool) -> Result<(), Stop> {
-    let bond = std::mem::take(&mut measurement.bond);
+/// A measurement no longer counts; its event is what is left of it.
+fn end(view: &mut View<'_>, measurement: Measurement, struck: bool) -> Result<(), Stop> {
+    let Measurement { run, id, poster, bond, .. } = measurement;
     if struck {
         account::to_fund(view, bond)?;
     } else {
-        account::credit(view, &measurement.poster, bond)?;
+        account::credit(view, &poster, bond)?;
     }
-    let (run, slot, poster) = (measurement.run, measurement.slot, measurement.poster);
-    view.emit(MeasurementEnded { run, slot, poster, struck, bond });
-    measurement.counts = false;
-    view.put(keys::measurement(&run, slot), measurement);
+    view.emit(MeasurementEnded { run, id, poster, struck, bond });
+    view.delete(keys::measurement(&id));
+    view.list_remove(keys::list_of_measurements(&run), id);
     Ok(())
 }
 
@@ -108,8 +95,10 @@ pub(crate) fn expire(view: &mut View<'_>, run: &Hash, epoch: u64) -> Result<Vec<
 
 /// Strike a measurement out by the owners' decision (a vote of class C): its bond goes to the public fund.
 #[allow(dead_code)] // governance calls it
-pub(crate) fn strike(view: &mut View<'_>, run: &Hash, slot: u8) -> Result<(), Stop> {
-    let found = view.get::<Measurement>(&keys::measurement(run, slot))?.filter(|found| found.counts);
-    let found = found.ok_or(TxError::Unknown { what: "measurement in slot", id: slot.to_string() })?;
+pub(crate) fn strike(view: &mut View<'_>, run: &Hash, id: &Hash) -> Result<(), Stop> {
+    let found: Measurement = view.must(&keys::measurement(id), "measurement", id)?;
+    if found.run != *run {
+        return Err(TxError::Unknown { what: "measurement of this run", id: id.to_string() }.into());
+    }
     end(view, found, true)
 }

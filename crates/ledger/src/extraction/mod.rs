@@ -3,7 +3,7 @@
 //!
 //! Secrecy of weights rests on who may ever hold which stage. An identity is bound for life to one stage that
 //! it cannot choose (`runs::draw`); before a seating it must have done a part of an average seat's work
-//! ([`admission`]); operators who declare several identities are counted as one ([`operator`]); and the
+//! ([`admission`]); operators who declare several identities are counted as one (`operator`); and the
 //! [`report`] publishes, per run and epoch, the part of the run's compute that a coalition must contribute to
 //! cover what it needs ([`kappa`]), with every input, and with "not measured" where nothing was measured.
 
@@ -17,4 +17,4 @@ pub(crate) mod operator;
 pub mod record;
 pub mod report;
 
-pub use measurement::SLOTS;
+pub use measurement::MOST as MOST_MEASUREMENTS;

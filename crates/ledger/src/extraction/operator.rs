@@ -6,6 +6,7 @@
 //! work is the price.
 
 use crate::{
+    account,
     action::{AFFILIATED, Affiliated, DeclareOperator},
     error::TxError,
     event::OperatorDeclared,
@@ -43,7 +44,8 @@ pub(crate) fn declare(view: &mut View<'_>, sender: &PublicKey, action: &DeclareO
     ])?;
     let (terms, _) = run::load(view, &run)?;
     let statement = Affiliated { network: view.context.network, run, account: *sender, operator };
-    if *sender == operator || !operator.verify(AFFILIATED, &statement, &action.signature) {
+    let signer = account::signer(view, &operator)?;
+    if *sender == operator || !signer.verify(AFFILIATED, &statement, &action.signature) {
         return Err(TxError::Affiliation { account: *sender, operator }.into());
     }
     let chained = view.get::<Affiliation>(&keys::affiliation(&run, &operator))?.is_some()

@@ -39,7 +39,8 @@ record! {
     /// What a red team measured and stands for with a bond.
     pub struct Measurement {
         pub run: Hash,
-        pub slot: u8,
+        /// [`crate::keys::measurement_id`].
+        pub id: Hash,
         pub poster: PublicKey,
         /// 1/10 000.
         pub mu: u16,
@@ -49,8 +50,6 @@ record! {
         /// Epoch in which it was posted.
         pub epoch: u64,
         pub bond: u128,
-        /// False once its bond went back or was taken.
-        pub counts: bool,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Check a whole state against the ledger's invariants (ownership specification 9.5), by scanning every cell.
 
+mod credits;
 mod extraction;
 mod governance;
 mod market;
@@ -19,7 +20,7 @@ use tessera_canon::Hash;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invariant {name} is broken: {detail}")]
 pub struct Violation {
-    /// The name in the specification, or `CELL`, `LIST`, `FEE`.
+    /// The name in the specification, or `CELL`, `LIST`, `INS`, `CAP`.
     pub name: &'static str,
     pub detail: String,
 }
@@ -61,6 +62,7 @@ struct Scan {
     coverages: Vec<Coverage>,
     concentrations: BTreeMap<Hash, Concentration>,
     lists: BTreeMap<Hash, BTreeSet<Hash>>,
+    credits_room: credits::Room,
     slots: u64,
     lengths: u64,
     positions: u64,
@@ -80,6 +82,7 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
             scan.take(state, record)?;
         }
     }
+    scan.count_notes();
     scan.money()?;
     scan.notes()?;
     scan.lists()?;
@@ -90,6 +93,7 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     }
     votes.check(state)?;
     scan.market.check(&scan.credits, &scan.owners)?;
+    scan.credits_room.check(&scan.credits, &scan.lists)?;
     Ok(())
 }
 
@@ -98,7 +102,19 @@ impl Scan {
         self.sums.entry(run).or_default()
     }
 
+    /// Unspent notes count while their series lives.
+    fn count_notes(&mut self) {
+        let unspent = self.notes.values().filter(|note| note.state == NoteState::Unspent);
+        for note in unspent {
+            let current = self.credits.get(&note.run).map_or(0, |credits| credits.series);
+            if crate::series::live(current, note.series) {
+                self.sums.entry(note.run).or_default().notes += u128::from(note.cu);
+            }
+        }
+    }
+
     fn take(&mut self, state: &MemState, record: Record) -> Result<(), Violation> {
+        self.money += self.credits_room.take(&record);
         match record {
             Record::Globals(globals) => self.globals = Some(globals),
             Record::Account(account) => self.money += account.balance,
@@ -140,24 +156,21 @@ impl Scan {
             Record::Proposal(proposal) => self.money += proposal.deposit,
             Record::Bond(bond) => self.money += bond.amount,
             Record::Note(note) => {
-                match note.state {
-                    NoteState::Unspent => self.of(note.run).notes += u128::from(note.cu),
-                    NoteState::Offered => self.of(note.run).auctioned += u128::from(note.cu),
-                    NoteState::Locked | NoteState::Spent => {}
+                if note.state == NoteState::Offered {
+                    self.of(note.run).auctioned += u128::from(note.cu);
                 }
                 self.notes.insert(note.id, note);
             }
             Record::Lock(lock) => {
-                if matches!(lock.state, LockState::Open | LockState::Settling) {
+                if credits::holds_notes(lock.state) {
                     self.of(lock.run).locked += u128::from(lock.cu);
                 }
                 self.locks.insert(lock.order, lock);
             }
             Record::LockedNotes(cell) => {
                 let live = state.get(&keys::lock(&cell.order)).and_then(|cell| cell.unpack());
-                let live = live
-                    .and_then(Lock::from_record)
-                    .is_some_and(|lock| matches!(lock.state, LockState::Open | LockState::Settling));
+                let live =
+                    live.and_then(Lock::from_record).is_some_and(|lock| credits::holds_notes(lock.state));
                 for note in cell.notes.iter().filter(|_| live) {
                     let other = self.locked_notes.insert(*note, cell.order);
                     hold("NOTE", other.is_none(), || format!("note {note} has two live orders"))?;
@@ -251,7 +264,8 @@ impl Scan {
             hold("CU", sum == u128::from(kept), || format!("{what}: cells {sum}, kept {kept}"))?;
         }
         let owed = u128::from(credits.owner_in) - u128::from(credits.owner_out);
-        let total = sums.notes + sums.auctioned + sums.locked + u128::from(credits.pool) + owed;
+        let public = self.credits_room.public_pot(id);
+        let total = sums.notes + sums.auctioned + sums.locked + u128::from(credits.pool) + public + owed;
         hold("CU", total == u128::from(credits.total), || format!("sum {total}, total {}", credits.total))?;
 
         let mut sums_of_owners = (0u128, 0u128, U256::from(credits.rem));

@@ -1,5 +1,5 @@
-//! Do the work of a block's start: epoch boundaries in their fixed order, then draws of seats, evaluations and
-//! draws of auditors.
+//! Do the work of a block's start: epoch boundaries in their fixed order, then the draws of seats, evaluations,
+//! auditors and homes.
 //!
 //! Order (ownership specification 9.2): 1 validator set, 2 locks run out, settlements become final and series
 //! end, 3 auctions, 4 claims mature, 5 supply, 6 public lane, 7 the pool is distributed, 8 issuance, 9 proposals,
@@ -9,16 +9,18 @@
 use crate::{
     accounts::{issuance, validator},
     accumulator,
-    event::{CreditsDistributed, SupplyChanged},
+    credits::{dispute as session_dispute, host, public},
+    event::CreditsDistributed,
     extraction::report,
     governance::proposal,
     keys, market,
     ownership::vesting,
-    record::{Credits, Run, RunState, RunTerms},
+    record::{Credits, RunState},
     run,
     runs::{draw, evaluation},
-    session,
+    series, session,
     store::{Stop, View},
+    supply,
     trust::{dispute, panel},
     window,
 };
@@ -29,6 +31,7 @@ pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
         keys::params(),
         keys::list_length(&keys::list_of_joins()),
         keys::validator_key(&view.context.proposer),
+        keys::list_length(&keys::list_of_locking()),
     ])?;
     validator::count_block(view)?;
     let epoch_blocks = view.params()?.epoch_blocks.max(1);
@@ -38,7 +41,8 @@ pub(crate) fn begin(view: &mut View<'_>) -> Result<(), Stop> {
     }
     draw::draw(view)?;
     evaluation::step(view)?;
-    panel::draw(view)
+    panel::draw(view)?;
+    session::draw(view)
 }
 
 /// Open `epoch`.
@@ -49,6 +53,11 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     validator::boundary(view, epoch)?;
     // 2 locks, settlements, series.
     session::boundary(view, epoch)?;
+    for run in &runs {
+        series::boundary(view, run, epoch)?;
+    }
+    public::end_notes(view, epoch)?;
+    session_dispute::lapse(view, epoch)?;
     // 3 auctions.
     market::batch::boundary(view, epoch, &runs)?;
     // 4 claims mature, after disputes whose time is over.
@@ -59,8 +68,9 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     }
     for run in &runs {
         // 5 supply.
-        supply(view, run)?;
+        supply::boundary(view, run)?;
         // 6 public lane.
+        public::set_aside(view, run)?;
         // 7 the pool is distributed.
         distribute(view, run)?;
     }
@@ -69,12 +79,19 @@ fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     // 9 proposals.
     proposal::boundary(view)?;
     // 10 hosts.
+    for run in &runs {
+        host::move_fees(view, run)?;
+    }
+    host::release(view, epoch)?;
     market::host::boundary(view, epoch)?;
     // 11 extraction report.
     for run in &runs {
         report::boundary(view, run, epoch)?;
     }
     // 12 public lottery.
+    for run in &runs {
+        public::lottery(view, run, epoch)?;
+    }
     Ok(())
 }
 
@@ -94,17 +111,6 @@ fn progress(view: &mut View<'_>, id: &Hash, epoch: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-fn supply(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
-    let (terms, mut run) = run::load(view, id)?;
-    if run.serving && run.state != RunState::Retired {
-        let mut credits: Credits = view.must(&keys::credits(id), "run", id)?;
-        mint(view, &terms, &mut run, &mut credits);
-        view.put(keys::credits(id), credits);
-        view.put(keys::run(id), run);
-    }
-    Ok(())
-}
-
 fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     let (_, run) = run::load(view, id)?;
     if run.serving {
@@ -116,24 +122,4 @@ fn distribute(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
         view.put(keys::credits(id), credits);
     }
     Ok(())
-}
-
-/// Credits of the first `parts` of `of` equal parts.
-fn minted(supply: u64, parts: u32, of: u32) -> u64 {
-    (u128::from(supply) * u128::from(parts) / u128::from(of.max(1))) as u64
-}
-
-/// Mint the next part of the supply into the pool.
-fn mint(view: &mut View<'_>, terms: &RunTerms, run: &mut Run, credits: &mut Credits) {
-    if run.minted_parts >= terms.supply_epochs {
-        return;
-    }
-    let before = minted(terms.supply, run.minted_parts, terms.supply_epochs);
-    run.minted_parts += 1;
-    let new = minted(terms.supply, run.minted_parts, terms.supply_epochs) - before;
-    credits.pool += new;
-    credits.total += new;
-    if new > 0 {
-        view.emit(SupplyChanged { run: run.run, minted: new, total: credits.total });
-    }
 }

@@ -7,6 +7,7 @@
 use crate::{
     block::BlockContext,
     cell::{Cell, Key},
+    credits::params::CreditRules,
     error::TxError,
     event::Event,
     genesis::{NetworkPolicy, Params},
@@ -120,6 +121,10 @@ impl<'a> View<'a> {
             }
             Err(need) => Err(need),
         }
+    }
+    /// Network parameters of credits, sessions and hosts.
+    pub(crate) fn rules(&self) -> Result<CreditRules, Stop> {
+        Ok(self.get(&keys::rules())?.unwrap_or_default())
     }
 
     fn change_list(&mut self, list: Hash, id: Hash, add: bool) {

@@ -15,8 +15,7 @@ use crate::{
     keys,
     market::{
         clearing::{self, Cleared, MAX_QUANTITY},
-        order::{self, is_live},
-        pool, price, proceeds,
+        order, pool, price, proceeds,
     },
     note::{self, NewNote},
     ownership::class_account,
@@ -100,7 +99,7 @@ fn clear(view: &mut View<'_>, params: &MarketParams, batch: &Batch, epoch: u64) 
     }
     want_all(view, &market.run, &orders)?;
     let credits: Credits = view.must(&keys::credits(&market.run), "run", market.run)?;
-    let dead = market.asset == Asset::Cu && !is_live(&credits, market.series);
+    let dead = market.asset == Asset::Cu && !crate::series::live(credits.series, market.series);
     let mut entries = Vec::with_capacity(orders.len());
     let mut open = Vec::with_capacity(orders.len());
     for order in orders {

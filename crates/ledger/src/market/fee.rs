@@ -14,7 +14,7 @@ use crate::{
     error::TxError,
     event::FeePaidInCredits,
     keys,
-    market::order::{self, is_live},
+    market::order,
     note::{self, NewNote},
     record::{Credits, Note, NoteState, Owner, PriceHead},
     store::{Stop, View},
@@ -77,7 +77,7 @@ fn find(view: &View<'_>, body: &Tx) -> Result<Option<Paying>, Stop> {
             if note.flags & Note::BOUND != 0 {
                 return Err(problem("is bound to its owner").into());
             }
-            if !credits.is_some_and(|credits| is_live(&credits, note.series)) {
+            if !credits.is_some_and(|credits| crate::series::live(credits.series, note.series)) {
                 return Err(problem("is of a series that has ended").into());
             }
             let cu = needed(view, &note.run, body.fee, note.cu)?;

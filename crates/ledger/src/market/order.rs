@@ -22,7 +22,7 @@ use crate::{
     market::{action::seal, clearing::MAX_QUANTITY, proceeds},
     note::{self, NewNote},
     record::{Batch, Credits, Held, MarketOrder, MarketParams, Note, NoteState, OrderNotes, Owner, RunState},
-    run, shares,
+    run, series, shares,
     store::{Stop, View},
     supply::{self, Place},
 };
@@ -46,11 +46,6 @@ pub(crate) fn clock(view: &View<'_>, asset: Asset) -> Result<Clock, Stop> {
     let span = length.saturating_mul(view.params()?.epoch_blocks.max(1));
     let (batch, at) = (view.context.height / span, view.context.height % span);
     Ok(Clock { batch, reveal: at >= span / 2, cleared_at: batch.saturating_add(1).saturating_mul(length) })
-}
-
-/// Whether credits of `series` can be used: those of the current and of the previous one can.
-pub(crate) fn is_live(credits: &Credits, series: u16) -> bool {
-    series == credits.series || series.checked_add(1) == Some(credits.series)
 }
 
 fn parameter(what: &'static str, expected: impl ToString, got: impl ToString) -> Stop {
@@ -80,7 +75,7 @@ pub(crate) fn commit(
         return Err(run::wrong_state(&run, "not aborted"));
     }
     let live = match market.asset {
-        Asset::Cu => is_live(&credits, market.series),
+        Asset::Cu => series::live(credits.series, market.series),
         Asset::Share => market.series == 0,
     };
     if !live {

@@ -102,7 +102,3 @@ fn class_due(get: impl Fn(&Key) -> Option<Cell>, of: &Hash, account: &PublicKey,
     let mut owner = read(&get, &keys::owner_proceeds(of, account)).unwrap_or_else(fresh);
     owner.due + owner.part.earn(shares, proceeds.pot.acc)
 }
-/// What a stage's hosts are paid for a credit; `None` until an auction of their capacity.
-pub fn stage_price(get: impl Fn(&Key) -> Option<Cell>, run: &Hash, stage: u16) -> Option<StagePrice> {
-    read(get, &keys::stage_price(run, stage))
-}

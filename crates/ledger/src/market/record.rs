@@ -191,13 +191,3 @@ record! {
         pub round: u64,
     }
 }
-record! {
-    /// What the host of a stage earns for a credit, nano-U.
-    pub struct StagePrice {
-        pub run: Hash,
-        pub stage: u16,
-        pub price: u128,
-        /// Whether an auction of hosts set it; if not, it follows use.
-        pub auctioned: bool,
-    }
-}

@@ -12,6 +12,7 @@ use crate::{
     record::{Credits, Owner},
     seat,
     store::{Stop, View},
+    supply::{self, Place},
 };
 use tessera_canon::{Hash, PublicKey};
 
@@ -52,7 +53,7 @@ pub(crate) fn take(
     let locked = governance::lock::locked(view, &credits.run, account)?;
     // Shares in the auto-sell pool vote too, so they may be what the lock is about.
     let voting = governance::history::voting_shares(view, &owner)?;
-    if voting - amount < locked {
+    if voting.saturating_sub(amount) < locked {
         let movable = voting.saturating_sub(locked).min(owner.shares);
         return Err(TxError::VoteLocked { locked, movable, needed: amount }.into());
     }
@@ -116,8 +117,7 @@ pub(crate) fn claim(
     if due == 0 {
         return Err(TxError::NothingDue.into());
     }
-    credits.owner_out += due;
-    credits.notes += due;
+    supply::issue(view, &mut credits, Place::Notes, due)?;
     let new = NewNote { run: *run, series: credits.series, cu: due, owner: action.to, flags: 0 };
     let note = note::create(view, new, tx, 0);
     view.put(keys::credits(run), credits);

@@ -13,7 +13,7 @@
 use crate::{
     action::ForkRun,
     event::RunForked,
-    keys,
+    governance, keys,
     ownership::class_account,
     record::{Credits, Lineage, Owner, Run, RunState},
     run::{self, WEIGHT_MAX, within},
@@ -50,6 +50,7 @@ pub(crate) fn fork(view: &mut View<'_>, sender: &PublicKey, action: &ForkRun) ->
     let holding = class_shares(action.run.f_star, terms.fork_part);
     view.put(keys::lineage(&child), Lineage { child, parent, depth, shares: holding, inherited });
     let mut credits: Credits = view.must(&keys::credits(&child), "run", child)?;
+    governance::history::active_change(view, &credits)?;
     credits.active += holding;
     view.put(keys::credits(&child), credits.clone());
     shares::give(view, &credits, &class_account(&parent, &child), holding)?;

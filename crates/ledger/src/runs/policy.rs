@@ -85,13 +85,15 @@ record! {
         /// Least and most `pending_windows`.
         pub pending_windows_from: u32,
         pub pending_windows_to: u32,
+        /// Least `public_part`: the constitutional floor, 2 % on every network that is more than a test.
+        pub public_part_from: u16,
         /// Whether the deterrence inequality of 4.6 must hold.
         pub deterrence: bool,
     }
 }
 impl Default for Bounds {
     fn default() -> Self {
-        Self { pending_windows_from: 50, pending_windows_to: 1000, deterrence: true }
+        Self { pending_windows_from: 50, pending_windows_to: 1000, public_part_from: 200, deterrence: true }
     }
 }
 record! {
@@ -116,7 +118,7 @@ impl Policy {
         within("pending windows", self.pending_windows.into(), least.into(), most.into())?;
         within("the audit rate", self.audit_rate.into(), 50, 10_000)?;
         within("the bond in claims", self.bond_claims.into(), 0, 50)?;
-        within("the public part", self.public_part.into(), 200, 2000)?;
+        within("the public part", self.public_part.into(), bounds.public_part_from.into(), 2000)?;
         within("theta", self.theta.into(), 0, 10_000)?;
         within("the price of a work unit", self.work_price, 0, 1 << 64)?;
         within("the part of admission work from other runs", self.foreign_work.into(), 0, 10_000)?;

@@ -301,6 +301,13 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Whether credits are minted and allotted: it serves, perhaps trains on, and is not wound down.
+    pub fn serves(&self) -> bool {
+        self.serving && self.state != RunState::Retired
+    }
+}
+
 impl RunTerms {
     /// Whether `stage` takes newcomers without admission work.
     pub fn is_open(&self, stage: u16) -> bool {

@@ -189,6 +189,7 @@ pub(crate) fn lapse(view: &mut View<'_>, sender: &PublicKey, action: &LapseSeat)
     member.away = Some(run.clock());
     draw::emit_change(view, &member);
     view.put(key, member);
+    crate::credits::host::seat_lost(view, &action.run, &seat.account)?;
     heard(view, &action.run, sender)
 }
 

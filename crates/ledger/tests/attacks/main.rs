@@ -10,6 +10,7 @@ mod setting;
 #[path = "../world/mod.rs"]
 mod world;
 
+mod credits;
 mod governance;
 mod market;
 mod runs;

@@ -118,14 +118,19 @@ fn measurements(t: &mut Table) {
     let extraction = ExtractionParams { measurement_bond: 1000, ..ExtractionParams::default() };
     let mut world = World::new(2, Parameters { extraction, ..Parameters::from(params()) });
     world.ok(0, create_run(RUN, 2, 2));
-    let post = |mu| PostMeasurement { run: RUN, mu, repair: 100, evidence: Hash([5; 32]) };
+    let post =
+        |mu: u16| PostMeasurement { run: RUN, mu, repair: 100, evidence: Hash([(mu % 251) as u8; 32]) };
     t.case(&mut world, 1, post(0), "Parameter");
     for mu in 0..8 {
         world.ok(1, post(2000 + mu));
     }
-    let mild = t.case(&mut world, 1, post(2000), "Measurements");
-    assert_eq!(mild, TxError::Measurements { slots: 8, mu: 2000 });
+    t.case(&mut world, 1, post(2001), "Duplicate");
+    let mild = t.case(&mut world, 1, post(1999), "Measurements");
+    assert_eq!(mild, TxError::Measurements { count: 8, mu: 2000 });
     world.ok(1, post(2500));
+    let counting = query::measurements(world.get(), &RUN);
+    assert_eq!(counting.iter().map(|found| found.mu).min(), Some(2001), "the mildest made room");
+    assert_eq!(counting.len(), 8);
 }
 
 fn aborting(t: &mut Table) {

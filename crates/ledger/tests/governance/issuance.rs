@@ -151,10 +151,10 @@ fn usage_issues_nothing() {
         }
         match &open {
             Some((order, chain)) if step == 4 => {
-                let (order, word) = (*order, chain.word(3).unwrap());
+                let settlement = world.settlement(*order, 3, chain);
                 open = None;
                 used += 3;
-                vec![world.tx(5, SettleSession { order, chunks: 3, payword: word, hosts: list(vec![]) })]
+                vec![world.tx(5, settlement)]
             }
             _ => Vec::new(),
         }

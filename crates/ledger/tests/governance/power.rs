@@ -150,7 +150,8 @@ fn identities_and_delegation_change_no_outcome() {
     let mut random = Prf::new(RANDOM, b"split");
     let mut passed = 0;
     for _ in 0..12 {
-        let choices = [0; 4].map(|_| [Choice::Yes, Choice::No, Choice::Abstain][random.below(3) as usize]);
+        let likely = [Choice::Yes, Choice::Yes, Choice::Yes, Choice::No, Choice::Abstain];
+        let choices = [0; 4].map(|_| likely[random.below(5) as usize]);
         let parameter = [Parameter::LockFee, Parameter::Theta][random.below(2) as usize];
         let what = if parameter == Parameter::Theta {
             change(parameter, 5000, 4000)

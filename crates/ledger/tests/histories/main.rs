@@ -1,5 +1,6 @@
 //! Run long random histories of every action, valid and not, and check what must hold for all of them.
 
+mod credits;
 mod governance;
 #[path = "../trust/machine.rs"]
 mod machine;
@@ -44,7 +45,8 @@ impl History {
             fee_to_fund: seed % 2 == 1,
             ..params()
         };
-        let parameters = Parameters { trust: trust::parameters(), ..Parameters::from(base) };
+        let parameters =
+            Parameters { credits: credits::rules(), trust: trust::parameters(), ..Parameters::from(base) };
         let mut world = World::new(ACCOUNTS, parameters);
         world.referee = std::sync::Arc::new(machine::MachineReferee);
         Self {
@@ -82,14 +84,16 @@ impl History {
         let note = self.pick(&notes)?;
         Some((if self.chance(5) { self.account() } else { holder }, note))
     }
-    fn hosts(&mut self, run: &Hash, cap: u128) -> Vec<FeeShare> {
-        let mut hosts = BTreeMap::new();
-        for stage in 0..2 {
-            for seat in query::seats_of_stage(self.world.get(), run, stage) {
-                hosts.insert(seat.account, u128::from(self.below(1 + cap as u64 / 4)));
-            }
+    /// Who served an attempt: its home and any seats of the other stages, or somebody who did not.
+    fn leg(&mut self, order: &Hash, at: u16) -> Option<Leg> {
+        let lock = query::lock(self.world.get(), order)?;
+        let mut hosts = vec![query::attempts(self.world.get(), order)?.homes.get(usize::from(at))?.home];
+        let seats = query::seats_of_stage(self.world.get(), &lock.run, 1);
+        hosts.push(self.pick(&seats)?.account);
+        if self.chance(5) {
+            hosts[1] = public(self.account());
         }
-        hosts.into_iter().map(|(host, amount)| FeeShare { host, amount }).collect()
+        Some(Leg { attempt: at, hosts: list(hosts) })
     }
 
     fn create(&mut self) -> (u32, Action) {
@@ -146,12 +150,12 @@ impl History {
         let (who, note) = self.note()?;
         let chain = Chain::new([self.below(256) as u8; 32], note.cu as u32);
         let mut order = self.world.order(who, vec![note.id], &chain);
-        order.run = note.run;
+        (order.run, order.series) = (note.run, note.series);
         order.open_until = self.world.height + 1 + self.below(12);
         match self.below(20) {
             0 => order.cu += 1,
             1 => order.open_until += 1000,
-            2 => order.series = 3,
+            2 => order.series = 9,
             3 => order.fee_per_cu = RICH,
             4 => order.network = Hash::ZERO,
             _ => self.orders.push((order.id(), who, chain)),
@@ -173,22 +177,21 @@ impl History {
         let state = if raise { LockState::Settling } else { LockState::Open };
         let (order, payer, chain) = self.order_in(state)?;
         let lock = query::lock(self.world.get(), &order)?;
+        let drawn = query::attempts(self.world.get(), &order)?;
         let sender = match self.below(10) {
             0 => self.account(),
             1..5 => payer,
-            _ => self.world.index_of(&lock.home),
+            _ => self.world.index_of(&drawn.homes[usize::from(lock.attempt)].home),
         };
         let bound = u64::from(lock.cu) + u64::from(self.chance(5));
         let chunks = 1 + self.below(bound) as u32;
         let word = if self.chance(5) { Hash::ZERO } else { chain.word(chunks).unwrap_or_default() };
-        let escrow = query::escrow(self.world.get(), &order)?;
-        let extra = if self.chance(5) { 8 } else { 1 };
-        let hosts = self.hosts(&lock.run, escrow.fee_per_cu * u128::from(chunks) / 2 * extra);
-        let hosts = list(hosts);
+        let legs: Vec<Leg> = (0..=lock.attempt).filter_map(|at| self.leg(&order, at)).collect();
+        let legs = list(if self.chance(70) { legs } else { vec![] });
         Some(if raise {
-            (sender, RaiseSettle { order, chunks, payword: word, hosts }.into())
+            (sender, RaiseSettle { order, chunks, payword: word, legs, route: None }.into())
         } else {
-            (sender, SettleSession { order, chunks, payword: word, hosts }.into())
+            (sender, SettleSession { order, chunks, payword: word, legs }.into())
         })
     }
 
@@ -222,6 +225,9 @@ impl History {
         }
         if self.chance(20) {
             return trust::action(self);
+        }
+        if self.chance(25) {
+            return self.credits_action();
         }
         let who = self.account();
         if self.chance(15) {
@@ -336,7 +342,7 @@ fn every_invariant_holds_through_random_histories() {
         }
     }
     println!("{kinds:?}");
-    assert_eq!(kinds.len(), 37, "every action was tried");
+    assert_eq!(kinds.len(), 47, "every action was tried");
     for (kind, [ok, refused]) in kinds {
         assert!(ok >= 2 && refused >= 2, "{kind}: {ok} took effect, {refused} were refused");
     }

@@ -114,10 +114,36 @@ fn overdue(history: &History) -> Option<Hash> {
     })
 }
 
+/// Runs in training.
+fn training(history: &History) -> Vec<Hash> {
+    let get = history.world.get();
+    let trains = |run: &Run| matches!(run.state, RunState::Exclusive | RunState::Open);
+    history.runs.iter().copied().filter(|id| query::run(&get, id).is_some_and(|run| trains(&run))).collect()
+}
+
+/// A complete report of some stage of a run in training, so that long histories are not only about runs that are
+/// trained.
+fn train(history: &mut History) -> Option<(u32, Action)> {
+    let runs = training(history);
+    let (run, stage) = (history.pick(&runs)?, history.below(2) as u16);
+    let loss = (stage == 1).then_some(1_000_000 + history.below(12_000_000) as u32);
+    let (sender, report) = history.world.full_report(run, stage, loss)?;
+    Some((sender, report.into()))
+}
+
 /// A random action of these rooms.
 pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
-    let (who, run) = (history.account(), history.run());
-    Some(match history.below(20) {
+    if history.runs.len() < 100 && history.chance(10) && training(history).len() < 2 {
+        return Some(history.create());
+    }
+    let (who, mut run) = (history.account(), history.run());
+    if let Some(active) = history.pick(&training(history))
+        && history.chance(50)
+    {
+        run = active;
+    }
+    Some(match history.below(24) {
+        20.. => train(history)?,
         0..8 => evaluate(history)?,
         8..10 => (who, LeaveRun { run }.into()),
         10..13 => {
@@ -129,7 +155,7 @@ pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
         16 => declare(history),
         17 => {
             let (mu, repair) = (history.below(5000) as u16, history.below(1 << 20) as u32);
-            (who, PostMeasurement { run, mu, repair, evidence: Hash([1; 32]) }.into())
+            (who, PostMeasurement { run, mu, repair, evidence: Hash([repair as u8 % 8; 32]) }.into())
         }
         _ => (history.below(ACCOUNTS.into()) as u32, join(run, who).into()),
     })

@@ -17,7 +17,7 @@ fn report(world: &World) -> ExtractionReport {
     query::extraction(world.get(), &RUN).expect("a boundary has passed")
 }
 fn post(mu: u16, repair: u32) -> PostMeasurement {
-    PostMeasurement { run: RUN, mu, repair, evidence: Hash([5; 32]) }
+    PostMeasurement { run: RUN, mu, repair, evidence: Hash([(mu / 100) as u8; 32]) }
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn the_worst_measurement_counts_until_it_ends() {
     let now = report(&world);
     assert_eq!((now.measured_mu, now.repair, now.mu), (None, None, 2500));
     assert_eq!(world.balance(5), before - 3 * 500_000);
-    assert!(query::measurements(world.get(), &RUN).iter().all(|found| !found.counts && found.bond == 0));
+    assert!(query::measurements(world.get(), &RUN).is_empty());
 }
 
 /// Below the floor theta rises by an eighth an epoch, to 1 and not further.
@@ -106,4 +106,32 @@ fn a_warning_raises_theta_to_one_at_most() {
     let mut calm = self::world(2000);
     calm.blocks(12);
     assert_eq!((report(&calm).warn, report(&calm).theta), (false, 5000));
+}
+
+/// Whoever comes first in a block, the same measurements count afterwards.
+#[test]
+fn the_order_of_posts_and_declarations_does_not_show() {
+    let roots = [false, true].map(|turned| {
+        let mut world = world(0);
+        let statement =
+            Affiliated { network: world.network, run: RUN, account: public(0), operator: public(1) };
+        let signature = key(1).sign(AFFILIATED, &statement);
+        let mut txs = vec![
+            world.tx(0, DeclareOperator { run: RUN, operator: public(1), signature }),
+            world.tx(2, LeaveRun { run: RUN }),
+            world.tx(4, post(3000, 7)),
+            world.tx(5, post(2000, 9)),
+        ];
+        let statement =
+            Affiliated { network: world.network, run: RUN, account: public(3), operator: public(5) };
+        let signature = key(5).sign(AFFILIATED, &statement);
+        txs.push(world.tx(3, DeclareOperator { run: RUN, operator: public(5), signature }));
+        if turned {
+            txs.reverse();
+        }
+        assert!(world.block(&txs).receipts.iter().all(|receipt| receipt.ok()));
+        world.blocks(4);
+        world.state.root()
+    });
+    assert_eq!(roots[0], roots[1]);
 }

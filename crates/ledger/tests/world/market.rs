@@ -34,6 +34,8 @@ pub fn ask_shares(who: u32, limit: u128, quantity: u128) -> Wanted {
 pub fn free_shares(base: Params) -> Parameters {
     let mut parameters = Parameters::from(base);
     parameters.policy.transfer_lock = 0;
+    // Nor a public lane: what is minted is what owners earn.
+    (parameters.policy.public_part, parameters.bounds.public_part_from) = (0, 0);
     parameters
 }
 /// A run of one stage that makes 2^26 shares if its loss stays as it was: halves and quarters earn whole credits.

@@ -19,6 +19,8 @@ use tessera_ledger::{
 };
 
 pub const RUN: Hash = Hash([9; 32]);
+/// Validators 0.. have the keys 1000..
+pub const VALIDATORS: u32 = 4;
 pub const RICH: u128 = 1_000_000_000_000;
 const BEACON: Domain = Domain::new("tessera/test/beacon/v1");
 
@@ -59,10 +61,14 @@ impl World {
         let genesis = Genesis {
             name: Text::new("test").expect("short"),
             time_ms: 0,
-            validators: list(vec![GenesisValidator {
-                key: public(1000),
-                endpoint: Text::new("127.0.0.1:1").expect("short"),
-            }]),
+            validators: list(
+                (0..VALIDATORS)
+                    .map(|i| GenesisValidator {
+                        key: public(1000 + i),
+                        endpoint: Text::new("127.0.0.1:1").expect("short"),
+                    })
+                    .collect(),
+            ),
             accounts: list((0..accounts).map(|i| GenesisAccount { key: public(i), balance: RICH }).collect()),
             params: params.into(),
             consensus: Blob::default(),
@@ -132,6 +138,38 @@ impl World {
         self.keys.iter().position(|key| key.public() == *account).expect("a test account") as u32
     }
 
+    /// Lock `order` in a block of its own and let the next one draw its home; returns the order's id and the home.
+    pub fn lock(&mut self, of: u32, order: LockOrder) -> (Hash, u32) {
+        let id = order.id();
+        self.ok(of, LockNotes { order, owners: List::default() });
+        self.blocks(1);
+        let lock = query::lock(self.get(), &id).expect("it was locked");
+        assert_eq!(lock.state, tessera_ledger::record::LockState::Open);
+        (id, self.index_of(&lock.home))
+    }
+    /// Attempt `at` of an order served by its home and the first seats of the other stages.
+    pub fn leg(&self, order: &Hash, at: u16) -> Leg {
+        let lock = query::lock(self.get(), order).expect("a locked order");
+        let stages = query::run_terms(self.get(), &lock.run).expect("a run").stages;
+        let home = query::attempts(self.get(), order).expect("drawn").homes[usize::from(at)].home;
+        let others = (1..stages).map(|s| query::seats_of_stage(self.get(), &lock.run, s)[0].account);
+        Leg { attempt: at, hosts: list([home].into_iter().chain(others).collect()) }
+    }
+    /// A settlement of `chunks` chunks that names the hosts of [`World::leg`] for the present attempt.
+    pub fn settlement(
+        &self,
+        order: Hash,
+        chunks: u32,
+        chain: &tessera_ledger::payword::Chain,
+    ) -> SettleSession {
+        let at = query::lock(self.get(), &order).expect("a locked order").attempt;
+        let payword = chain.word(chunks).expect("within the chain");
+        SettleSession { order, chunks, payword, legs: list(vec![self.leg(&order, at)]) }
+    }
+    pub fn fund(&self) -> u128 {
+        query::globals(self.get()).map_or(0, |globals| globals.fund)
+    }
+
     pub fn report(&self, run: Hash, stage: u16, entries: Vec<WorkEntry>, loss: Option<u32>) -> WindowReport {
         let window = query::run(self.get(), &run).map_or(0, |run| run.window);
         WindowReport {
@@ -198,7 +236,11 @@ impl World {
     }
     /// A run of 2 stages and 4 designers that has been trained and has handed out all its credits.
     pub fn serving_run(accounts: u32) -> Self {
-        let mut world = Self::new(accounts, params());
+        Self::serving_run_with(accounts, params())
+    }
+    /// As [`World::serving_run`], with other parameters.
+    pub fn serving_run_with(accounts: u32, params: impl Into<Parameters>) -> Self {
+        let mut world = Self::new(accounts, params);
         world.seated_run(RUN, 2, 4);
         for window in 0..4 {
             world.close_window(RUN, 10_000_000 - window * 1_000_000);
@@ -229,7 +271,7 @@ impl World {
         LockOrder {
             network: self.network,
             run: RUN,
-            series: 0,
+            series: query::credits(self.get(), &RUN).map_or(0, |credits| credits.series),
             notes: list(notes),
             cu,
             session_key: public(of),
@@ -284,5 +326,14 @@ pub fn reshape(network: Hash, inputs: Vec<Hash>, outputs: Vec<NoteOutput>) -> Re
 }
 pub fn proof<T: tessera_canon::codec::Encode>(index: u32, domain: Domain, value: &T) -> OwnerProof {
     OwnerProof { key: public(index), signature: key(index).sign(domain, value) }
+}
+/// Signatures of the first `count` validators.
+pub fn witnesses<T: tessera_canon::codec::Encode>(
+    count: u32,
+    domain: Domain,
+    value: &T,
+) -> List<Witness, MAX_WITNESSES> {
+    let sign = |i| Witness { validator: i, signature: key(1000 + i).sign(domain, value) };
+    list((0..count).map(sign).collect())
 }
 pub const NO_SIGNATURE: Signature = Signature([0; 64]);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
     query,
-    record::{Credits, Run, RunTerms, Seat, SeatState, Stage, Window},
+    record::{ChunkPrice, Credits, Run, RunTerms, Seat, SeatState, Stage, Window},
 };
 use tessera_net::Transport;
 use tessera_swarm::{Roster, SeatInfo};
@@ -19,6 +19,8 @@ pub struct RunView {
     pub terms: RunTerms,
     pub run: Run,
     pub credits: Option<Credits>,
+    /// Tokens per credit of each live series.
+    pub prices: BTreeMap<u16, ChunkPrice>,
     /// By stage.
     pub stages: Vec<Stage>,
     /// Every seat that was ever taken, by stage and index.
@@ -33,6 +35,10 @@ impl RunView {
         let (terms, state) = (query::run_terms(view.source(), run), query::run(view.source(), run));
         let credits = query::credits(view.source(), run);
         let (terms, state) = (terms?, state?);
+        let current = credits.as_ref().map_or(0, |credits| credits.series);
+        let live = [current.checked_sub(1), Some(current)].into_iter().flatten();
+        let prices: BTreeMap<u16, ChunkPrice> =
+            live.filter_map(|series| Some((series, query::price_of(view.source(), run, series)?))).collect();
         // Look at everything of one round before giving up, so that it is fetched in one round.
         let stages: Vec<Option<Stage>> =
             (0..terms.stages).map(|stage| query::stage(view.source(), run, stage)).collect();
@@ -48,10 +54,19 @@ impl RunView {
             terms,
             run: state,
             credits,
+            prices,
             stages,
             seats,
             window,
         })
+    }
+    /// Tokens per credit of `series`; the run's own price if the series is not live.
+    pub fn price_of(&self, series: u16) -> ChunkPrice {
+        self.prices.get(&series).unwrap_or(&self.terms.price).clone()
+    }
+    /// Tokens per credit of the current series.
+    pub fn price(&self) -> ChunkPrice {
+        self.price_of(self.credits.as_ref().map_or(0, |credits| credits.series))
     }
     /// The seat of `account`, if it has one that has not lapsed.
     pub fn seat_of(&self, account: &PublicKey) -> Option<&Seat> {

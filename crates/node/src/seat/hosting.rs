@@ -46,14 +46,13 @@ pub(super) async fn serve<T: Transport>(
     let mut worker = ServeWorker::new(weights, SESSIONS, CACHE_BYTES)?;
     let gate = GateConfig {
         run: config.spec.run_id(),
-        series: view.credits.as_ref().map_or(0, |credits| credits.series),
         stage: place.stage,
         stages: config.spec.stage_count(),
         me: config.key.public(),
         width: config.spec.model.d_model as usize,
         context: config.spec.model.seq_len,
         vocab: config.spec.model.vocab,
-        price: view.terms.price.clone(),
+        prices: view.prices.clone(),
         since: view.height,
         margin: MARGIN,
         proof_age: PROOF_AGE,
@@ -88,6 +87,7 @@ pub(super) async fn serve<T: Transport>(
                 }
                 if let Some(view) = watch.borrow_and_update().as_ref() {
                     inputs.push(Input::Seats(hosts(view)));
+                    inputs.push(Input::Prices(view.prices.clone()));
                 }
             }
             _ = tick.tick() => inputs.push(Input::Tick { height: ledger.seen().height }),

@@ -11,7 +11,7 @@ use std::{
 };
 use tessera_canon::{Hash, List, PublicKey, SecretKey, Text, decode, encode};
 use tessera_ledger::{
-    Action, BlockContext, Cell, Genesis, MemState, Outcome, Parameters, Record, SignedTx, Tx,
+    Action, BlockContext, Cell, Genesis, MemState, Outcome, Parameters, Policy, Record, SignedTx, Tx,
     action::{LockNotes, LockOrder, LossProportional, LossSource},
     genesis::GenesisAccount,
     keys,
@@ -151,6 +151,12 @@ impl World {
                 fork_part: 0,
             },
         );
+        self.put(keys::run_policy(&run), RunPolicy { run, policy: Policy::default() });
+        for stage in 0..stages {
+            // The order's fee of 100 in equal parts.
+            let price = FEE / u128::from(stages);
+            self.put(keys::stage_price(&run, stage), StagePrice { run, stage, price, auctioned: true });
+        }
         self.put(
             keys::run(&run),
             Run {
@@ -250,12 +256,20 @@ impl World {
                 owner,
                 state,
                 bound_to: Hash::ZERO,
+                until: 0,
             },
         );
         let mut credits = query::credits(|k| self.state.get(k), &run).unwrap();
         credits.notes += cu;
         credits.total += cu;
         self.put(keys::credits(&run), credits);
+        let series = query::series(|k| self.state.get(k), &run, 0);
+        let (locked, notes) = series.map_or((0, 0), |series| (series.locked, series.notes));
+        let notes = notes + cu;
+        self.put(
+            keys::series(&run, 0),
+            Series { run, series: 0, price: PRICE, notes, auctioned: 0, locked, began: 0 },
+        );
         id
     }
 
@@ -313,6 +327,8 @@ impl World {
         let user = self.user.clone();
         let action = LockNotes { order: order.clone(), owners: List::default() };
         self.block(&[(&user, action.into())]);
+        // The next block draws the home.
+        self.block(&[]);
         let home = self.cell_of_lock(&order.id()).home;
         Credential { order, chain, session_key, home }
     }
@@ -337,14 +353,13 @@ impl World {
     pub fn gate_config(&self, stage: u16, me: PublicKey) -> GateConfig {
         GateConfig {
             run: self.run,
-            series: 0,
             stage,
             stages: self.hosts.len() as u16,
             me,
             width: self.spec.model.d_model as usize,
             context: self.spec.model.seq_len,
             vocab: self.spec.model.vocab,
-            price: PRICE,
+            prices: [(0, PRICE)].into(),
             since: 0,
             margin: 5,
             proof_age: 20,
