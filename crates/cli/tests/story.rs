@@ -407,11 +407,10 @@ fn a_sale_at_auction(world: &World, owner: &str, run: &str, note: &str) {
         let sold = succeed(&world.command(owner, &sell));
         let bought = succeed(&world.command("user", &buy));
         let (sold, bought) = (text(&sold, "order"), text(&bought, "order"));
-        let told = std::thread::scope(|scope| {
-            let seller = scope.spawn(|| succeed(&world.command(owner, &["market", "reveal", &sold])));
-            let buyer = succeed(&world.command("user", &["market", "reveal", &bought]));
-            [seller.join().unwrap(), buyer]
-        });
+        let opening = world.command(owner, &["market", "reveal", &sold]);
+        let seller = std::thread::spawn(move || succeed(&opening));
+        let buyer = succeed(&world.command("user", &["market", "reveal", &bought]));
+        let told = [seller.join().unwrap(), buyer];
         let [sold, bought] = told.map(|told| told["orders"][0].clone());
         // The two may have come to different batches: then neither trades.
         if bought["filled"] == "0" && attempt < 4 {

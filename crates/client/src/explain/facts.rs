@@ -121,6 +121,14 @@ impl Facts {
         }
         (money, shares)
     }
+    /// Orders whose settlement `poster` posted or raised.
+    pub(super) fn settled_by(&self, poster: &PublicKey) -> BTreeSet<Hash> {
+        let posted = self.events().filter_map(|(_, event)| match event {
+            Event::Settling(posted) if posted.by == *poster => Some(posted.order),
+            _ => None,
+        });
+        posted.collect()
+    }
     /// Proposals that `proposer` offered, with their deposits; a proposal has the id of its transaction.
     pub(super) fn deposits_of(&self, proposer: &PublicKey) -> super::rules::Amounts {
         let txs = self.items.iter().filter_map(Fact::tx).filter(|tx| tx.body.sender == *proposer);
@@ -130,10 +138,10 @@ impl Facts {
         })
         .collect()
     }
-    /// Run and slot of each measurement that `poster` posted.
-    pub(super) fn measured_by(&self, poster: &PublicKey) -> BTreeSet<(Hash, u8)> {
+    /// Each measurement that `poster` posted.
+    pub(super) fn measured_by(&self, poster: &PublicKey) -> BTreeSet<Hash> {
         let posted = self.events().filter_map(|(_, event)| match event {
-            Event::MeasurementPosted(made) if made.poster == *poster => Some((made.run, made.slot)),
+            Event::MeasurementPosted(made) if made.poster == *poster => Some(made.id),
             _ => None,
         });
         posted.collect()

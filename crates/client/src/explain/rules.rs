@@ -61,8 +61,10 @@ pub(super) struct Known {
     pub(super) bonds: Amounts,
     /// U in escrow of the bids that the account offered.
     pub(super) escrows: Amounts,
-    /// Bonds of measurements that still count, by run and slot.
-    pub(super) measurements: BTreeMap<(Hash, u8), u128>,
+    /// Bonds of measurements that still count.
+    pub(super) measurements: Amounts,
+    /// Bond of whoever posts a settlement.
+    pub(super) settle_bond: u128,
 }
 
 /// The bond of each measurement that `key` posted, in order: what came back when it ended, or what it holds now.
@@ -71,11 +73,11 @@ fn measurement_bonds(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<u128>
     for (_, event) in facts.events() {
         match event {
             Event::MeasurementPosted(e) if e.poster == *key => {
-                open.insert((e.run, e.slot), bonds.len());
-                bonds.push(known.measurements.get(&(e.run, e.slot)).copied().unwrap_or(0));
+                open.insert(e.id, bonds.len());
+                bonds.push(known.measurements.get(&e.id).copied().unwrap_or(0));
             }
             Event::MeasurementEnded(e) if e.poster == *key => {
-                if let Some(bond) = open.remove(&(e.run, e.slot)).and_then(|at| bonds.get_mut(at)) {
+                if let Some(bond) = open.remove(&e.id).and_then(|at| bonds.get_mut(at)) {
                     *bond = e.bond;
                 }
             }
@@ -132,7 +134,7 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
     }
     let mut posted = measurement_bonds(facts, key, known).into_iter();
     let (mut in_run, mut as_validator) = (Amounts::new(), 0u128);
-    let mut sealed = BTreeMap::new();
+    let (mut sealed, mut posters, mut as_host) = (BTreeMap::new(), BTreeMap::new(), Amounts::new());
     all.extend(changes(facts, |event| match event {
         Event::MemberBond(e) if e.account == *key => {
             let before = in_run.insert(e.run, e.held).unwrap_or(0);
@@ -200,6 +202,30 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
                 ],
             }
         }
+        Event::PosterSlashed(e) if e.poster == *key => {
+            posters.remove(&e.order);
+            Vec::new()
+        }
+        Event::Settling(e) => {
+            let before = posters.insert(e.order, e.by);
+            let back = (before == Some(*key)).then_some(known.settle_bond);
+            let bond = (e.by == *key).then_some(known.settle_bond);
+            vec![
+                back.and_then(|bond| plus(bond, format!("bond of the settlement of {} came back", e.order))),
+                bond.and_then(|bond| minus(bond, format!("bond of the settlement of {}", e.order))),
+            ]
+        }
+        Event::HostBonded(e) if e.host == *key => {
+            let before = as_host.insert(e.run, e.bond).unwrap_or(0);
+            vec![bond_change(before, e.bond, &format!("run {} as a host", e.run))]
+        }
+        Event::HostLeft(e) if e.host == *key => {
+            as_host.remove(&e.run);
+            vec![plus(e.bond, format!("bond in run {} as a host came back, with the insurance", e.run))]
+        }
+        Event::NoHomeDrawn(e) => vec![
+            orders.get(&e.order).and_then(|held| plus(*held, format!("order {} found no home", e.order))),
+        ],
         Event::ProceedsClaimed(e) if e.account == *key => {
             vec![plus(e.amount, format!("proceeds of shares of run {}", e.run))]
         }
@@ -210,9 +236,19 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
                     .and_then(|held| minus(*held, format!("held for the hosts of order {}", e.order))),
             ]
         }
-        Event::Settled(e) => vec![orders.get(&e.order).and_then(|held| {
-            plus(held.saturating_sub(e.fees), format!("not used by the hosts of order {}", e.order))
-        })],
+        Event::Settled(e) => {
+            let posted = posters.remove(&e.order) == Some(*key);
+            vec![
+                posted
+                    .then(|| {
+                        plus(known.settle_bond, format!("bond of the settlement of {} came back", e.order))
+                    })
+                    .flatten(),
+                orders.get(&e.order).and_then(|held| {
+                    plus(held.saturating_sub(e.fees), format!("not used by the hosts of order {}", e.order))
+                }),
+            ]
+        }
         Event::Expired(e) => {
             vec![
                 orders
@@ -284,21 +320,36 @@ pub(super) fn note(facts: &Facts, id: &Hash, cu: u64) -> Vec<Change> {
 /// Credits of a run in existence.
 pub(super) fn supply(facts: &Facts, run: &Hash) -> Vec<Change> {
     changes(facts, |event| match event {
-        Event::SupplyChanged(e) if e.run == *run => vec![plus(e.minted, "minted")],
+        Event::SupplyChanged(e) if e.run == *run => {
+            let retired = (e.retired > 0).then(|| minus(e.retired, "retired")).flatten();
+            vec![plus(e.minted, "minted"), retired]
+        }
         _ => Vec::new(),
     })
 }
 
-/// Credits of a run that wait for distribution.
-pub(super) fn pool(facts: &Facts, run: &Hash) -> Vec<Change> {
+/// Credits of a run that wait for distribution or for the public lottery, whose notes hold `prize` each.
+pub(super) fn pool(facts: &Facts, run: &Hash, prize: u64) -> Vec<Change> {
     changes(facts, |event| match event {
-        Event::SupplyChanged(e) if e.run == *run => vec![plus(e.minted, "minted")],
+        Event::SupplyChanged(e) if e.run == *run => {
+            let retired = (e.retired > 0).then(|| minus(e.retired, "retired")).flatten();
+            vec![plus(e.minted, "minted"), retired]
+        }
         Event::Settled(e) if e.run == *run => vec![plus(e.chunks, format!("used by order {}", e.order))],
         Event::Expired(e) if e.run == *run => {
             vec![plus(e.lock_fee, format!("fee of the unused order {}", e.order))]
         }
+        Event::SeriesChanged(e) if e.run == *run && e.expired > 0 => {
+            vec![plus(e.expired, format!("expired when series {} began", e.series))]
+        }
+        Event::NoteRolled(e) if e.run == *run => {
+            vec![plus(e.haircut, format!("haircut of rolling note {}", e.note))]
+        }
         Event::FeePaidInCredits(e) if e.run == *run => {
             vec![plus(e.cu, format!("fee of a transaction of {}", e.payer))]
+        }
+        Event::PublicDraw(e) if e.run == *run && e.notes > 0 => {
+            vec![minus(u64::from(e.notes).saturating_mul(prize), "drawn in the public lottery")]
         }
         Event::CreditsDistributed(e) if e.run == *run => vec![minus(e.cu, "allotted to the owners")],
         _ => Vec::new(),
@@ -346,6 +397,9 @@ pub(super) fn escrow(facts: &Facts, lock: &Lock, escrow: &Escrow) -> Vec<Change>
             vec![minus(held.saturating_sub(e.fees), format!("back to {}", escrow.payer))]
         }
         Event::Expired(e) if e.order == lock.order => vec![minus(held, format!("back to {}", escrow.payer))],
+        Event::NoHomeDrawn(e) if e.order == lock.order => {
+            vec![minus(held, format!("back to {}", escrow.payer))]
+        }
         _ => Vec::new(),
     })
 }
@@ -355,6 +409,9 @@ pub(super) fn locked(facts: &Facts, lock: &Lock) -> Vec<Change> {
     let cu = u64::from(lock.cu);
     changes(facts, |event| match event {
         Event::Locked(e) if e.order == lock.order => vec![plus(e.cu, "locked")],
+        Event::NoHomeDrawn(e) if e.order == lock.order => {
+            vec![minus(cu, "no home was there: back as a change note")]
+        }
         Event::Settled(e) if e.order == lock.order => vec![
             minus(e.chunks, "used, to the pool"),
             minus(cu.saturating_sub(u64::from(e.chunks)), "back as a change note"),
