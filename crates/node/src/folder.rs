@@ -10,6 +10,7 @@
 //!   ledger/     a validator's blocks and state
 //!   runs/ID/    a trainer's states, one folder for each stage
 //!   orders/     a user's locked credentials, mode 600
+//!   market/     secrets of a user's sealed orders, mode 600
 //! ```
 //! Commands that only sign (`wallet`, `run publish`) open a folder without taking its lock, so they work
 //! beside a running node; the ledger's nonces keep two signers apart.

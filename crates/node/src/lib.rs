@@ -14,6 +14,7 @@ pub mod folder;
 pub mod keyfile;
 pub mod ledger;
 pub mod network;
+pub mod orders;
 pub mod seat;
 pub mod switchboard;
 pub mod validator;
