@@ -280,12 +280,13 @@ fn outcome(height: u64, what: &'static str, expected: Hash, got: Hash) -> Result
     if expected == got { Ok(()) } else { Err(HistoryError::Outcome { height, what, expected, got }) }
 }
 
-/// Where to put blocks, and where they come from.
-pub type Feed =
-    (mpsc::Sender<Result<FinalBlock, HistoryError>>, mpsc::Receiver<Result<FinalBlock, HistoryError>>);
+/// Where to put blocks.
+pub type BlockSender = mpsc::Sender<Result<FinalBlock, HistoryError>>;
+/// Where they come out.
+pub type BlockReceiver = mpsc::Receiver<Result<FinalBlock, HistoryError>>;
 
 /// A bounded feed of blocks, for [`verify`].
-pub fn feed() -> Feed {
+pub fn feed() -> (BlockSender, BlockReceiver) {
     mpsc::channel(WAITING)
 }
 
@@ -294,7 +295,7 @@ pub fn feed() -> Feed {
 pub fn verify(
     genesis: &Genesis,
     scratch: &Path,
-    mut blocks: mpsc::Receiver<Result<FinalBlock, HistoryError>>,
+    mut blocks: BlockReceiver,
     mut tell: impl FnMut(Progress),
 ) -> Result<Verified, HistoryError> {
     fs::create_dir_all(scratch)
@@ -312,11 +313,7 @@ pub fn verify(
 
 /// Read the blocks 1 to `last` (all where `None`) in a stopped validator's folder into `feed`, until it closes.
 /// Blocks the thread.
-pub fn read_folder(
-    folder: &Path,
-    last: Option<u64>,
-    feed: &mpsc::Sender<Result<FinalBlock, HistoryError>>,
-) -> Result<(), HistoryError> {
+pub fn read_folder(folder: &Path, last: Option<u64>, feed: &BlockSender) -> Result<(), HistoryError> {
     let _lock = hold(folder)?;
     let config =
         engine_runtime::Config::new().with_worker_threads(1).with_storage_directory(folder.join("store"));

@@ -30,7 +30,9 @@ mod votes;
 
 pub use desk::ProveError;
 pub use engine::MIN_KEPT_BLOCKS;
-pub use history::{Feed, FinalBlock, HistoryError, Progress, Verified, feed, read_folder, verify};
+pub use history::{
+    BlockReceiver, BlockSender, FinalBlock, HistoryError, Progress, Verified, feed, read_folder, verify,
+};
 pub use journal::{FEED_BLOCKS, FinalizedBlock, MAX_RECEIPTS};
 pub use mempool::{MAX_OF_SENDER, MAX_WAITING, MAX_WAITING_BYTES, SubmitError};
 pub use node::{StartError, Status, VOTE_NOTES, Validator, ValidatorConfig, ValidatorHandle};

@@ -288,6 +288,8 @@ fn run(
             engine::start(context.child("engine"), parts, oracle.clone(), oracle, channels, |state| state);
         let running = async {
             let running = starting.await?;
+            // A store that was cut is found when its parts look for the last block: only then is it up.
+            let _ = running.stateful.subscribe_databases().await;
             phase.send_replace(Phase::Running);
             // Ends only when consensus does.
             let _ = running.consensus.await;

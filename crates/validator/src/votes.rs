@@ -99,10 +99,10 @@ pub enum VotesLost {
          network is past view {newest}"
     )]
     NotInJournal { cast: String, held: usize, final_view: u64, newest: u64 },
-    /// After a repair the network is not yet past the last noted vote.
+    /// The network is not yet past the last noted vote.
     #[error(
-        "expected a final block of a view after {newest}, in which this validator last voted, got one of view {got}: \
-         start again with --repair when the other validators have made more blocks"
+        "expected a final block of a view after {newest}, in which this validator last voted, to begin from; got one of \
+         view {got}: start again, in the same way, when the other validators have made more blocks"
     )]
     TooEarly { newest: u64, got: u64 },
     /// The journal or the notes are there and cannot be read.

@@ -108,15 +108,18 @@ fn a_validator_whose_votes_are_gone_refuses_to_vote() {
 #[test]
 fn a_torn_file_is_mended_or_refused() {
     for store in [Store::Votes, Store::Blocks, Store::State] {
-        let mut refused = 0;
-        for seed in 0..4 {
+        let (mut refused, mut mended, mut runs) = (0, 0, 0);
+        for seed in 0..3 {
             let troubles =
                 vec![Trouble::TornFile { index: 2, at_ms: 2500 + 150 * seed, down_ms: 400, store }];
-            for summary in each(&Scenario { seed: 20 + seed, troubles, ..Scenario::default() }) {
-                refused += summary.refusals.len();
+            for summary in each(&Scenario { seed: 20 + seed, troubles, height: 20, ..Scenario::default() }) {
                 assert!(summary.blocks_after >= 4, "{store:?}: the others go on: {summary:?}");
+                refused += summary.refusals.len() as u64;
+                mended += summary.mended;
+                runs += 1;
             }
         }
+        println!("{store:?}: of {runs} validators {refused} refused to start, {mended} mended themselves");
         assert!(store != Store::Votes || refused > 0, "no cut of the vote journal was noticed");
     }
 }
@@ -159,23 +162,28 @@ fn more_liars_than_a_third_can_stop_the_ledger() {
 
 #[test]
 fn old_blocks_are_dropped_unless_all_are_kept() {
-    let quick = tessera_validator::Timing { interval_ms: 10, idle_ms: 10 };
-    let alone = Scenario { seed: 71, validators: 1, height: 900, timing: quick, ..Scenario::default() };
-    let all = one(&alone);
-    assert_eq!(all.oldest, [1]);
-    let some = one(&Scenario { keep_blocks: Some(200), ..alone });
-    assert!(some.oldest[0] > 256, "blocks from {} on are left", some.oldest[0]);
-    assert!(
-        some.height - some.oldest[0] >= 200,
-        "blocks from {} on are left of {}",
-        some.oldest[0],
-        some.height
-    );
+    let timing = tessera_validator::Timing { interval_ms: 10, idle_ms: 10 };
+    let keep_blocks = Some(200);
+    let scenario = Scenario {
+        seed: 71,
+        validators: 2,
+        height: 560,
+        latency_ms: 2,
+        jitter_ms: 0,
+        timing,
+        keep_blocks,
+        ..Scenario::default()
+    };
+    let summary = one(&scenario);
+    assert_eq!(summary.oldest[1], 1, "an archive keeps all");
+    let oldest = summary.oldest[0];
+    assert!(oldest > 256, "blocks from {oldest} on are left");
+    assert!(summary.height - oldest >= 200, "blocks from {oldest} on are left of {}", summary.height);
 }
 
 /// Runs with everything at once, as the seed says.
 fn chaos(validators: u8, from: u64) {
-    let count = std::env::var("TESSERA_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
+    let count = std::env::var("TESSERA_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
     let (mut crashes, mut misdeeds, mut transactions, mut blocks) = (0, 0, 0, 0);
     for seed in from..from + count {
         let scenario = Scenario::chaos(seed, validators);

@@ -171,6 +171,20 @@ impl<T: Transport> LedgerClient<T> {
         })
         .await
     }
+    /// The final block at `height` with its certificate, for who wants to check it again.
+    pub async fn certified_block_at(&self, height: u64) -> Result<(CertifiedHeader, Block), LedgerError> {
+        let block = self.block_at(height).await?;
+        let certified = self
+            .ask(Ask::HeaderAt(HeaderAt { height }), |validator, answer| match answer {
+                Answer::Header(certified) if certified.header == *block.header() => {
+                    self.0.verified(validator, &certified)?;
+                    Ok(certified)
+                }
+                other => Err(self.0.unexpected(&format!("a header at height {height}"), other)),
+            })
+            .await?;
+        Ok((certified, block))
+    }
     /// The final block at `height`.
     pub async fn block_at(&self, height: u64) -> Result<Block, LedgerError> {
         let header = self.header_at(height).await?;

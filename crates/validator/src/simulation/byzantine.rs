@@ -47,7 +47,7 @@ pub enum Misbehaviour {
     WrongSeed,
     /// Its blocks hold more transactions than a block may.
     Oversized,
-    /// It casts no vote.
+    /// It casts no vote, and passes on no certificate that it could make with its own.
     WithholdVotes,
     /// It votes for blocks, but never to make one final.
     WithholdFinality,
@@ -143,7 +143,7 @@ impl Liar {
         let mut out = match (self.kind, channel) {
             (kind, BLOCKS) if kind.alters_proposals() => self.twist_block(to, bytes),
             (kind, VOTES) if kind.alters_proposals() => self.twist_vote(to, bytes),
-            (Misbehaviour::WithholdVotes, VOTES) => {
+            (Misbehaviour::WithholdVotes, VOTES | CERTIFICATES) => {
                 self.note();
                 Vec::new()
             }

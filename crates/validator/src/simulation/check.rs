@@ -27,6 +27,8 @@ type Scheme = tessera_chain::Scheme;
 pub(super) struct Inspect {
     index: usize,
     honest: bool,
+    /// Whether the run goes on without it.
+    may_end: bool,
     /// `None` where it refused to start.
     parts: Option<(Marshal, Stateful<deterministic::Context, App>)>,
 }
@@ -37,7 +39,8 @@ impl Inspect {
         committee: &Committee,
         parts: Option<(Marshal, Stateful<deterministic::Context, App>)>,
     ) -> Self {
-        Self { index, honest: index < committee.scenario.honest(), parts }
+        let scenario = &committee.scenario;
+        Self { index, honest: index < scenario.honest(), may_end: scenario.may_end(index), parts }
     }
     async fn block(&self, height: u64) -> Option<Block> {
         let (marshal, _) = self.parts.as_ref()?;
@@ -101,7 +104,7 @@ impl ExitCondition<ed25519::PublicKey, Inspect> for Caught {
             if honest.len() < self.honest {
                 return Ok(false);
             }
-            for state in honest.into_iter().filter(|state| state.parts.is_some()) {
+            for state in honest.into_iter().filter(|state| state.parts.is_some() && !state.may_end) {
                 if !self.up_with(state).await {
                     return Ok(false);
                 }
@@ -123,8 +126,11 @@ impl SameHistory {
     }
     async fn compare(&self, validators: &[&Inspect]) -> Result<(), String> {
         let scenario = &self.committee.scenario;
-        let running: Vec<&Inspect> =
-            validators.iter().copied().filter(|state| state.honest && state.parts.is_some()).collect();
+        let (torn, running): (Vec<&Inspect>, Vec<&Inspect>) = validators
+            .iter()
+            .copied()
+            .filter(|state| state.honest && state.parts.is_some())
+            .partition(|state| state.may_end);
         let mut end = u64::MAX;
         for validator in &running {
             end = end.min(validator.processed_height().await);
@@ -133,7 +139,7 @@ impl SameHistory {
         let mut walk = Walk::default();
         for height in 1..=end {
             let mut agreed: Option<Block> = None;
-            for validator in &running {
+            for validator in running.iter().chain(&torn) {
                 // A validator that synced its state or pruned does not have the blocks before.
                 let Some(block) = validator.block(height).await else { continue };
                 same_block(&mut agreed, block, validator.index)?;
@@ -147,6 +153,13 @@ impl SameHistory {
             self.compare_state(validator, &state, last).await?;
             oldest.push(oldest_block(validator, end).await);
         }
+        let mut mended = 0;
+        for validator in torn {
+            if validator.processed_height().await >= end {
+                self.compare_state(validator, &state, last).await?;
+                mended += 1;
+            }
+        }
         let virtual_ms = last.header().time_ms - walk.first_ms;
         *lock(&self.committee.found) = Some(Summary {
             history: String::new(),
@@ -158,6 +171,7 @@ impl SameHistory {
             blocks_after: walk.times.iter().filter(|time| **time >= scenario.healed_ms()).count() as u64,
             misdeeds: 0,
             refusals: Vec::new(),
+            mended,
             oldest,
         });
         Ok(())

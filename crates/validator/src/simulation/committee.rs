@@ -181,7 +181,7 @@ impl EngineDefinition for Committee {
             timing: self.scenario.timing,
             state_sync: init.delayed,
             notes: self.notes[index].clone(),
-            keep_blocks: self.scenario.keep_blocks,
+            keep_blocks: self.scenario.keep_blocks.filter(|_| index == 0),
             queries: waiting,
         };
         let monitor = init.monitor;

@@ -63,7 +63,8 @@ pub enum Trouble {
     /// From `from_ms` to `to_ms` the disks of all validators fail and tear writes, each operation with this chance;
     /// then all are killed and start again on what is left.
     BadDisks { from_ms: u64, to_ms: u64, per_mille: u64 },
-    /// The validator with this index is killed, one of its files is cut while it is down, and it starts again.
+    /// The validator with this index is killed, one of its files is cut while it is down, and it starts again. It may
+    /// end for good then, and the run does not wait for it; but it must not contradict the others.
     TornFile { index: usize, at_ms: u64, down_ms: u64, store: Store },
 }
 
@@ -121,7 +122,7 @@ pub struct Scenario {
     pub transfers: u64,
     /// When blocks are due.
     pub timing: Timing,
-    /// Blocks that every validator keeps; `None` for all.
+    /// Blocks that the first validator keeps, `None` for all; the others keep all.
     pub keep_blocks: Option<usize>,
     /// Virtual time after which the run counts as stuck.
     pub longest_ms: u64,
@@ -187,6 +188,12 @@ impl Scenario {
     fn healed_ms(&self) -> u64 {
         self.troubles.iter().map(Trouble::end_ms).max().unwrap_or(0)
     }
+    /// Whether the validator with this index may end for good.
+    fn may_end(&self, index: usize) -> bool {
+        self.troubles
+            .iter()
+            .any(|trouble| matches!(trouble, Trouble::TornFile { index: whose, .. } if *whose == index))
+    }
     /// Validators that keep to the protocol: the first of the committee.
     fn honest(&self) -> usize {
         usize::from(self.validators).saturating_sub(self.byzantine.len())
@@ -214,7 +221,9 @@ pub struct Summary {
     pub misdeeds: u64,
     /// Why validators refused to start.
     pub refusals: Vec<String>,
-    /// The oldest block that each honest validator at the end still had.
+    /// Validators whose file was torn and that had caught up with the others at the end all the same.
+    pub mended: u64,
+    /// The oldest block that each other honest validator at the end still had.
     pub oldest: Vec<u64>,
 }
 
@@ -279,7 +288,11 @@ fn crash(
         }
         Trouble::Crash { index, at_ms, down_ms } | Trouble::TornFile { index, at_ms, down_ms, .. } => {
             let who = everybody[index % everybody.len()].clone();
-            let down = Schedule::new().at(ms(at_ms), Action::Crash(who.clone()));
+            let mut down = Schedule::new().at(ms(at_ms), Action::Crash(who.clone()));
+            if matches!(trouble, Trouble::TornFile { .. }) {
+                // A part that panics over a torn file ends its validator, not the run: so it is with bad disks.
+                down = down.at(ms(at_ms), Action::SetStorageFault(FaultConfig::default()));
+            }
             Crash::Schedule(down.at(ms(at_ms + down_ms), Action::Restart(who)))
         }
         Trouble::Blackout { at_ms, down_ms } => Crash::Schedule(all_down(Schedule::new(), at_ms, down_ms)),

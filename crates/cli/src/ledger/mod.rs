@@ -1,4 +1,7 @@
-//! `tessera ledger`: look at the ledger itself.
+//! `tessera ledger`: look at the ledger itself, check all of it again, and keep copies of its state.
+
+mod snapshot;
+mod verify;
 
 use crate::context::{Output, Place, now_ms};
 use anyhow::Result;
@@ -21,6 +24,11 @@ pub(crate) enum Command {
         #[arg(value_name = "HEIGHT")]
         height: u64,
     },
+    /// Execute every block from genesis again, and check every root, certificate and invariant
+    Verify(verify::Verify),
+    /// Save the state to a file, look into one, or begin a new validator from one
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
 }
 
 pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
@@ -88,6 +96,8 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
             });
             visitor.leave().await;
         }
+        Command::Verify(verify) => verify::run(verify, output).await?,
+        Command::Snapshot(command) => snapshot::run(command, output)?,
     }
     Ok(())
 }
