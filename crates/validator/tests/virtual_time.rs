@@ -178,6 +178,8 @@ fn old_blocks_are_dropped_unless_all_are_kept() {
     assert_eq!(summary.oldest[1], 1, "an archive keeps all");
     let oldest = summary.oldest[0];
     assert!(oldest > 256, "blocks from {oldest} on are left");
+    assert_eq!(summary.oldest_changes[1], 0, "an archive keeps all");
+    assert!(summary.oldest_changes[0] > 0, "changes of the state are dropped too: {summary:?}");
     assert!(summary.height - oldest >= 200, "blocks from {oldest} on are left of {}", summary.height);
 }
 

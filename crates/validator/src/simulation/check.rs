@@ -148,9 +148,9 @@ impl SameHistory {
             walk.step(&self.committee, &mut state, block)?;
         }
         let last = walk.last.as_ref().ok_or("a scenario has at least one block")?;
-        let mut oldest = Vec::new();
+        let (mut oldest, mut oldest_changes) = (Vec::new(), Vec::new());
         for validator in &running {
-            self.compare_state(validator, &state, last).await?;
+            oldest_changes.push(self.compare_state(validator, &state, last).await?);
             oldest.push(oldest_block(validator, end).await);
         }
         let mut mended = 0;
@@ -173,13 +173,22 @@ impl SameHistory {
             refusals: Vec::new(),
             mended,
             oldest,
+            oldest_changes,
         });
         Ok(())
     }
-    /// Compare every cell, if the validator's state is still at the last compared block.
-    async fn compare_state(&self, validator: &Inspect, state: &MemState, last: &Block) -> Result<(), String> {
+    /// Compare every cell of a validator that has applied the last compared block, or more; returns the oldest state
+    /// change that it keeps.
+    async fn compare_state(
+        &self,
+        validator: &Inspect,
+        state: &MemState,
+        last: &Block,
+    ) -> Result<u64, String> {
         let index = validator.index;
-        let Some((_, stateful)) = &validator.parts else { return Ok(()) };
+        let Some((_, stateful)) = &validator.parts else {
+            return Err(format!("validator {index} is not up"));
+        };
         let mut expected = state.clone();
         let databases = stateful.subscribe_databases().await;
         let stored = databases.read().await;
@@ -199,7 +208,7 @@ impl SameHistory {
                 return Err(format!("validator {index} stores {got:?} at {key}, replay gives {cell:?}"));
             }
         }
-        Ok(())
+        Ok(stored.bounds().start.as_u64())
     }
 }
 

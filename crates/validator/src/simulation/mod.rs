@@ -225,6 +225,8 @@ pub struct Summary {
     pub mended: u64,
     /// The oldest block that each other honest validator at the end still had.
     pub oldest: Vec<u64>,
+    /// The oldest change of the state that each of them still had.
+    pub oldest_changes: Vec<u64>,
 }
 
 /// Run a scenario; the error says which check failed, or that the run got stuck.

@@ -97,7 +97,8 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
             visitor.leave().await;
         }
         Command::Verify(verify) => verify::run(verify, output).await?,
-        Command::Snapshot(command) => snapshot::run(command, output)?,
+        // The store has a runtime of its own.
+        Command::Snapshot(command) => tokio::task::block_in_place(|| snapshot::run(command, output))?,
     }
     Ok(())
 }
