@@ -208,7 +208,8 @@ fn a_true_history_holds_and_a_changed_one_is_named(genesis: &Genesis, folder: &P
 fn a_snapshot_is_believed_only_as_far_as_it_is_proved(config: &ValidatorConfig, home: &Path) {
     let (path, genesis) = (home.join("state"), &config.genesis);
     let saved = Snapshot::save(&config.data_dir, genesis, &path).unwrap();
-    assert!(saved.header.height >= HEIGHT && saved.cells > 3, "{saved:?}");
+    // What was applied and not yet synced at the end is applied again from the blocks.
+    assert!(saved.header.height + 3 >= HEIGHT && saved.cells > 3, "{saved:?}");
     println!(
         "a snapshot of {} cells in {} state changes takes {} bytes",
         saved.cells, saved.changes, saved.bytes
