@@ -265,6 +265,8 @@ fn a_history_is_verified_and_a_state_travels(world: &mut World) {
     last.again();
     assert_eq!(last.ended().code(), Some(1));
     support::holds(&last.log(), &["must not vote", "the vote journal lacks", "--repair"]);
+    // It may begin after its last vote only.
+    world.validators[0].wait("blocks after its last vote", |line| height(line) > height(&back) + 3);
     last.push("--repair");
     last.again();
     last.wait("blocks after the repair", |line| height(line) > height(&back));
