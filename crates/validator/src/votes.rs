@@ -95,8 +95,8 @@ pub enum VotesLost {
     #[error(
         "the vote journal lacks this validator's {cast}, which its notes say it sent (the journal holds {held} votes, \
          its newest final view is {final_view}): its files were cut, lost or put back from an older copy, and voting \
-         with them could contradict that vote. Put the right files back, or start with --repair, which waits until the \
-         network is past view {newest}"
+         with them could contradict that vote. Put the right files back; or, when the other validators have made blocks \
+         after view {newest}, start with --repair"
     )]
     NotInJournal { cast: String, held: usize, final_view: u64, newest: u64 },
     /// The network is not yet past the last noted vote.
