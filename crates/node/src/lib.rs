@@ -11,6 +11,7 @@ pub mod chat;
 pub mod daemon;
 pub mod endpoint;
 pub mod folder;
+pub mod history;
 pub mod keyfile;
 pub mod ledger;
 pub mod network;
