@@ -55,6 +55,14 @@ extraction HISTORIES="4":
 weight-vectors:
     python3 scripts/make_weight_vectors.py
 
+# Slow lane: many seeds of validators in virtual time with crashes, loss, partitions, bad disks and liars.
+ledger-seeds COUNT="200":
+    TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-validator --test virtual_time chaos --no-capture
+
+# Slow lane: kill real validators with `kill -9` at random moments; nothing final may be lost.
+ledger-kills COUNT="50" SEED="1":
+    TESSERA_KILLS={{COUNT}} TESSERA_SEED={{SEED}} cargo nextest run -p tessera-cli --test kills --no-capture
+
 # Slow lane: speed and memory (machine, gemm, stage, decode, muon), against the last stored results of this machine.
 bench KIND="gemm" *ARGS:
     cargo run --quiet --release -p tessera-bench -- {{KIND}} {{ARGS}}

@@ -78,7 +78,8 @@ macro_rules! choice {
         $vis enum $name { $($(#[$vmeta])* $variant($ty)),* }
         impl $name {
             /// Name of the variant, for errors, logs and counters.
-            pub fn kind(&self) -> &'static str {
+            #[allow(dead_code)] // a choice that is used in one place need not be named there
+            $vis fn kind(&self) -> &'static str {
                 match self { $(Self::$variant(_) => stringify!($variant)),* }
             }
         }

@@ -9,6 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 use tessera_canon::SecretKey;
+use tessera_client::trade::TradeError;
 use tessera_node::{
     chat::AskError,
     daemon::{Visitor, network_of},
@@ -98,7 +99,11 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         Some(AskError::Ledger(error)) => Some(error),
         _ => None,
     };
-    match error.downcast_ref::<LedgerError>().or(asked) {
+    let traded = match error.downcast_ref::<TradeError>() {
+        Some(TradeError::Ledger(error)) => Some(error),
+        _ => None,
+    };
+    match error.downcast_ref::<LedgerError>().or(asked).or(traded) {
         Some(LedgerError::Refused { .. } | LedgerError::Rejected { .. } | LedgerError::Funds { .. }) => 3,
         Some(LedgerError::NoAnswer { .. } | LedgerError::NotIncluded { .. }) => 4,
         _ => 1,

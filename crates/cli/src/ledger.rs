@@ -1,4 +1,7 @@
-//! `tessera ledger`: look at the ledger itself.
+//! `tessera ledger`: look at the ledger itself, check all of it again, and keep copies of its state.
+
+mod snapshot;
+mod verify;
 
 use crate::context::{Output, Place, now_ms};
 use anyhow::Result;
@@ -32,6 +35,11 @@ pub(crate) enum Command {
         #[arg(value_name = "PATH")]
         path: Option<String>,
     },
+    /// Execute every block from genesis again, and check every root, certificate and invariant
+    Verify(verify::Verify),
+    /// Save the state to a file, look into one, or begin a new validator from one
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
 }
 
 /// All queries, one a line.
@@ -120,6 +128,9 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
             });
             visitor.leave().await;
         }
+        Command::Verify(verify) => verify::run(verify, output).await?,
+        // The store has a runtime of its own.
+        Command::Snapshot(command) => tokio::task::block_in_place(|| snapshot::run(command, output))?,
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod ledger;
+mod market;
 mod network;
 mod node;
 mod run;
@@ -44,9 +45,12 @@ enum Command {
     /// Design, publish and look at runs
     #[command(subcommand)]
     Run(run::Command),
-    /// Keys, money, notes, offers
+    /// Keys, money, notes
     #[command(subcommand)]
     Wallet(wallet::Command),
+    /// Buy and sell credits and shares in sealed auctions
+    #[command(subcommand)]
+    Market(market::Command),
     /// Spend a credential on a completion
     Chat(chat::Chat),
     /// Show who owns a run, and from which work
@@ -87,6 +91,7 @@ async fn dispatch(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Node(node) => node::run(node, output).await,
         Command::Run(command) => run::run(command, output).await,
         Command::Wallet(command) => wallet::run(command, output).await,
+        Command::Market(command) => market::run(command, output).await,
         Command::Chat(chat) => chat::run(chat, output).await,
         Command::Shares(shares) => shares::run(shares, output).await,
         Command::Ledger(command) => ledger::run(command, output).await,

@@ -10,7 +10,9 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf};
 use tessera_model::RunSpec;
 use tessera_node::{
     daemon::{Daemon, DaemonOptions},
+    folder::KeepBlocks,
     seat::{self, SeatConfig},
+    validator::Choices,
 };
 use tokio::sync::{broadcast::error::RecvError, watch};
 
@@ -27,14 +29,20 @@ pub(crate) struct Node {
     /// Keep the ledger with the other validators (DIR needs a validator's key and share)
     #[arg(long)]
     validate: bool,
-    /// If the ledger in DIR is damaged, set it aside and fetch the state from the other validators
+    /// If the ledger in DIR is damaged or lacks votes, set it aside and fetch the state from the other validators
     ///
-    /// The damaged folder is moved to DIR/ledger.damaged-N, never deleted; a sound ledger is left as it is. This
-    /// is never done without being asked for: the record of the votes that this validator has cast goes with the
-    /// folder, and a validator that forgets its votes could vote twice in a view. Of 3f + 1 validators no more
-    /// than f may be repaired at a time (of 4, one): wait until it makes blocks again before the next.
+    /// The damaged folder is moved to DIR/ledger.damaged-N, never deleted; a sound ledger is left as it is. The notes
+    /// of its last votes are kept, and the validator begins after them. This is never done without being asked for:
+    /// where those notes are lost too, a validator could vote twice in a view. Of 3f + 1 validators no more than f
+    /// may be repaired at a time (of 4, one): wait until it makes blocks again before the next.
     #[arg(long, requires = "validate")]
     repair: bool,
+    /// In a new folder, download the state from the other validators instead of executing every block
+    #[arg(long, requires = "validate")]
+    sync: bool,
+    /// Blocks to keep, or "all" for an archive; by default what DIR/node.json says, else 16384
+    #[arg(long, value_name = "N|all", requires = "validate")]
+    keep_blocks: Option<KeepBlocks>,
     /// Answer queries about the ledger over HTTP on this TCP address, for example 127.0.0.1:8080
     ///
     /// Off unless asked for. There is no encryption and no login: on an address that others reach, anyone may
@@ -122,7 +130,7 @@ pub(crate) async fn run(node: Node, output: Output) -> Result<()> {
         network: node.place.network,
         listen: node.listen,
         validate: node.validate,
-        repair: node.repair,
+        choices: Choices { repair: node.repair, sync: node.sync, keep_blocks: node.keep_blocks },
         http: node.http,
     };
     let daemon = Daemon::start(&options).await?;

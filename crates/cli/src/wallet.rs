@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tessera_canon::{Hash, List, PublicKey, SecretKey};
 use tessera_ledger::{
     Action, Event,
-    action::{BuyOffer, CancelOffer, ClaimCredits, NoteOutput, PostOffer, Reshape, Reshaping, Transfer},
+    action::{ClaimCredits, NoteOutput, Reshape, Reshaping, Transfer},
     keys, query,
     record::{Note, NoteState},
 };
@@ -14,7 +14,7 @@ use tessera_node::{
     amount::{self, Amount},
     daemon::{Visitor, network_of},
     folder::NodeConfig,
-    ledger::Receipt,
+    ledger::{Receipt, View},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -43,43 +43,6 @@ pub(crate) enum Command {
         place: Place,
         /// Run id
         run: Hash,
-    },
-    /// List what is for sale
-    Offers {
-        #[command(flatten)]
-        place: Place,
-        /// Run id
-        run: Hash,
-    },
-    /// Offer a note for sale
-    Offer {
-        #[command(flatten)]
-        place: Place,
-        /// Note id
-        note: Hash,
-        /// U per credit
-        #[arg(long, value_name = "U")]
-        price: Amount,
-    },
-    /// Buy credits from an offer
-    Buy {
-        #[command(flatten)]
-        place: Place,
-        /// Offer id
-        offer: Hash,
-        /// How many; by default all
-        #[arg(long)]
-        cu: Option<u64>,
-        /// Most U per credit; by default the offer's price at this moment
-        #[arg(long, value_name = "U")]
-        max_price: Option<Amount>,
-    },
-    /// Withdraw an offer; the credits come back as a note
-    Cancel {
-        #[command(flatten)]
-        place: Place,
-        /// Offer id
-        offer: Hash,
     },
     /// Send U or a note to another account
     Send {
@@ -113,7 +76,6 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
         Command::New { place } => new(&place, output),
         Command::Show { place, key } => show(&place, key, output).await,
         Command::Notes { place } => notes(&place, output).await,
-        Command::Offers { place, run } => offers(&place, &run, output).await,
         Command::Claim { place, run } => {
             let (key, visitor) = enter(&place).await?;
             let mine = keys::owner_hash(&key.public());
@@ -128,32 +90,6 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
             let (note, cu) = note.context("the claim took effect, but its block names no note")?;
             let object = with_receipt(json!({ "run": run, "note": note, "cu": cu }), &receipt);
             output.result(&object, || format!("claimed {cu} cu as note {note}"));
-            visitor.leave().await;
-            Ok(())
-        }
-        Command::Offer { place, note, price } => {
-            let (key, visitor) = enter(&place).await?;
-            let before = visitor.ledger.read(|view| query::note(view.source(), &note)).await?;
-            let Note { run, cu, .. } = before.with_context(|| format!("note {note} is not on the ledger"))?;
-            let action = Action::PostOffer(PostOffer { note, price: price.0 });
-            let receipt = visitor.ledger.submit(&key, action).await?;
-            // An offer has the id of the transaction that posted it.
-            let offer = receipt.tx;
-            let object = with_receipt(
-                json!({ "offer": offer, "run": run, "cu": cu, "price": price.to_string() }),
-                &receipt,
-            );
-            output.result(&object, || format!("offer {offer}: {cu} cu at {price} U each"));
-            visitor.leave().await;
-            Ok(())
-        }
-        Command::Buy { place, offer, cu, max_price } => buy(&place, offer, cu, max_price, output).await,
-        Command::Cancel { place, offer } => {
-            let (key, visitor) = enter(&place).await?;
-            let receipt = visitor.ledger.submit(&key, Action::CancelOffer(CancelOffer { offer })).await?;
-            output.result(&with_receipt(json!({ "offer": offer }), &receipt), || {
-                format!("withdrew offer {offer}")
-            });
             visitor.leave().await;
             Ok(())
         }
@@ -182,12 +118,12 @@ fn new(place: &Place, output: Output) -> Result<()> {
     Ok(())
 }
 
-async fn enter(place: &Place) -> Result<(SecretKey, Visitor)> {
+pub(crate) async fn enter(place: &Place) -> Result<(SecretKey, Visitor)> {
     let key = place.key()?;
     Ok((key, place.enter().await?))
 }
 
-fn with_receipt(mut object: Value, receipt: &Receipt) -> Value {
+pub(crate) fn with_receipt(mut object: Value, receipt: &Receipt) -> Value {
     object["tx"] = json!(receipt.tx);
     object["height"] = json!(receipt.height);
     object["fee"] = json!(amount::show(receipt.fee));
@@ -208,7 +144,9 @@ async fn show(place: &Place, other: Option<PublicKey>, output: Output) -> Result
                 .map(|owner| {
                     let due = query::due_credits(view.source(), &owner.run, &key);
                     let credits = query::credits(view.source(), &owner.run);
-                    (owner, due, credits.map_or(0, |credits| credits.active + credits.pending))
+                    let proceeds = query::due_proceeds(view.source(), &owner.run, &key);
+                    let total = credits.map_or(0, |credits| credits.active + credits.pending);
+                    (owner, due, total, proceeds)
                 })
                 .collect();
             let account = query::account(view.source(), &key);
@@ -219,10 +157,11 @@ async fn show(place: &Place, other: Option<PublicKey>, output: Output) -> Result
     let cu: u64 = notes.iter().map(|note| note.cu).sum();
     let shares: Vec<_> = holdings
         .iter()
-        .map(|(owner, due, total)| {
+        .map(|(owner, due, total, proceeds)| {
             json!({
                 "run": owner.run, "active": owner.shares.to_string(), "pending": owner.pending.to_string(),
                 "percent": percent(owner.shares + owner.pending, *total), "credits_due": due,
+                "proceeds_due": amount::show(*proceeds), "proceeds_due_nano": proceeds.to_string(),
             })
         })
         .collect();
@@ -237,11 +176,14 @@ async fn show(place: &Place, other: Option<PublicKey>, output: Output) -> Result
             amount::show(balance),
             notes.len()
         );
-        for (owner, due, total) in &holdings {
+        for (owner, due, total, proceeds) in &holdings {
             let share = percent(owner.shares + owner.pending, *total);
             text += &format!(
-                "run      {}: {share} % ({} active, {} pending), {due} cu to claim\n",
-                owner.run, owner.shares, owner.pending
+                "run      {}: {share} % ({} active, {} pending), {due} cu and {} U to claim\n",
+                owner.run,
+                owner.shares,
+                owner.pending,
+                amount::show(*proceeds)
             );
         }
         text
@@ -250,95 +192,60 @@ async fn show(place: &Place, other: Option<PublicKey>, output: Output) -> Result
     Ok(())
 }
 
-fn note_json(note: &Note) -> Value {
+/// A note and the current series of its run.
+fn note_json((note, series): &(Note, u16)) -> Value {
     json!({
-        "note": note.id, "run": note.run, "cu": note.cu, "series": note.series,
-        "state": format!("{:?}", note.state), "bound_to": (note.state != NoteState::Unspent).then_some(note.bound_to),
+        "note": note.id, "run": note.run, "cu": note.cu, "series": note.series, "current_series": series,
+        "usable": is_live(note, *series), "bound": note.flags & Note::BOUND != 0,
+        "public": note.flags & Note::PUBLIC != 0, "state": format!("{:?}", note.state),
+        "bound_to": (note.state != NoteState::Unspent).then_some(note.bound_to),
     })
+}
+
+/// Credits of the current series and of the one before can be used.
+pub(crate) fn is_live(note: &Note, series: u16) -> bool {
+    note.series == series || note.series.checked_add(1) == Some(series)
+}
+
+/// What a person should know of a note's series.
+fn series_text(note: &Note, series: u16) -> String {
+    let name = note.series;
+    match (name == series, is_live(note, series)) {
+        (true, _) => format!("series {name}, current"),
+        (_, true) => format!("series {name}, ends with the current series {series}"),
+        (_, false) => format!("series {name}, expired"),
+    }
 }
 
 async fn notes(place: &Place, output: Output) -> Result<()> {
     let (key, visitor) = enter(place).await?;
-    let notes = visitor.ledger.read(|view| query::notes_of(view.source(), &key.public())).await?;
+    let read = |view: &View| -> Vec<(Note, u16)> {
+        let notes = query::notes_of(view.source(), &key.public());
+        let with_series = |note: Note| {
+            let series = query::credits(view.source(), &note.run).map_or(0, |credits| credits.series);
+            (note, series)
+        };
+        notes.into_iter().map(with_series).collect()
+    };
+    let notes = visitor.ledger.read(read).await?;
     let list: Vec<Value> = notes.iter().map(note_json).collect();
     output.result(&json!({ "key": key.public(), "notes": list }), || {
         if notes.is_empty() {
-            return "no notes; owners get them with `tessera wallet claim RUN`, others buy them".into();
+            return "no notes; owners get them with `tessera wallet claim RUN`, others with `tessera market buy`"
+                .into();
         }
-        notes
-            .iter()
-            .map(|note| {
-                format!("{}  {:>8} cu  {:?}  run {}\n", note.id, note.cu, note.state, note.run.short())
-            })
-            .collect()
-    });
-    visitor.leave().await;
-    Ok(())
-}
-
-async fn offers(place: &Place, run: &Hash, output: Output) -> Result<()> {
-    let visitor = place.enter().await?;
-    let mut offers = visitor.ledger.read(|view| query::offers_of(view.source(), run)).await?;
-    offers.sort_by_key(|offer| offer.price);
-    let list: Vec<Value> = offers
-        .iter()
-        .map(|offer| {
-            json!({
-                "offer": offer.id, "seller": offer.seller, "cu": offer.cu, "price": amount::show(offer.price),
-                "price_nano": offer.price.to_string(),
-            })
-        })
-        .collect();
-    output.result(&json!({ "run": run, "offers": list }), || {
-        if offers.is_empty() {
-            return "nothing is for sale".into();
-        }
-        let line = |offer: &tessera_ledger::record::Offer| {
+        let line = |(note, series): &(Note, u16)| {
+            let bound = if note.flags & Note::BOUND == 0 { "" } else { ", bound to this owner" };
             format!(
-                "{}  {:>8} cu at {} U  from {}\n",
-                offer.id,
-                offer.cu,
-                amount::show(offer.price),
-                offer.seller.short()
+                "{}  {:>8} cu  {:?}  run {}  {}{bound}\n",
+                note.id,
+                note.cu,
+                note.state,
+                note.run.short(),
+                series_text(note, *series)
             )
         };
-        offers.iter().map(line).collect()
-    });
-    visitor.leave().await;
-    Ok(())
-}
-
-async fn buy(
-    place: &Place,
-    id: Hash,
-    cu: Option<u64>,
-    max_price: Option<Amount>,
-    output: Output,
-) -> Result<()> {
-    let (key, visitor) = enter(place).await?;
-    let offer = visitor.ledger.read(|view| query::offer(view.source(), &id)).await?;
-    let offer = offer.with_context(|| format!("offer {id} is not open; see `tessera wallet offers RUN`"))?;
-    let (cu, limit) = (cu.unwrap_or(offer.cu), max_price.map_or(offer.price, |price| price.0));
-    let mine = keys::owner_hash(&key.public());
-    let action = Action::BuyOffer(BuyOffer { offer: id, cu, max_price: limit, to: mine });
-    let receipt = visitor.ledger.submit(&key, action).await?;
-    let sold = receipt.events.iter().find_map(|event| match event {
-        Event::Sold(sold) if sold.offer == id && sold.buyer == key.public() => Some(sold.clone()),
-        _ => None,
-    });
-    let sold = sold.context("the purchase took effect, but its block names no sale")?;
-    let note = keys::note_id(&receipt.tx, 0);
-    let total = sold.price.saturating_mul(u128::from(cu));
-    let object = json!({
-        "offer": id, "run": sold.run, "seller": sold.seller, "buyer": sold.buyer, "cu": cu, "note": note,
-        "price": amount::show(sold.price), "total": amount::show(total),
-    });
-    output.result(&with_receipt(object, &receipt), || {
-        format!(
-            "bought {cu} cu at {} U each ({} U) as note {note}",
-            amount::show(sold.price),
-            amount::show(total)
-        )
+        notes.iter().map(line).collect()
     });
     visitor.leave().await;
     Ok(())

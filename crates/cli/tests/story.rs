@@ -347,7 +347,7 @@ fn credits_are_used_once(world: &mut World, spec: &Path, run: &str, host: &mut N
     refuse(
         &world.command("user", &chat),
         1,
-        &["the request costs ", " cu, this wallet", "holds 0 cu", "tessera wallet buy"],
+        &["the request costs ", " cu, this wallet", "holds 0 cu", "tessera market buy"],
     );
 
     // Credits are minted at the end of an epoch: try again after each block.
@@ -362,14 +362,7 @@ fn credits_are_used_once(world: &mut World, spec: &Path, run: &str, host: &mut N
         let seen = validator.listen().iter().map(height).max().unwrap_or(0);
         validator.wait("another block", |line| height(line) > seen);
     };
-    let offered = succeed(&world.command(&host.name, &["wallet", "offer", &note, "--price", "0.05"]));
-    let (offer, all) = (text(&offered, "offer"), offered["cu"].as_u64().unwrap());
-    let beyond = (all + 1).to_string();
-    let buy = ["wallet", "buy", &offer, "--cu", &beyond];
-    refuse(&world.command("user", &buy), 3, &[&format!("{all} credits are left of the {beyond} wanted")]);
-    let offers = succeed(&world.command("user", &["wallet", "offers", run]));
-    assert_eq!(offers["offers"][0]["cu"], all, "a refused purchase takes nothing");
-    succeed(&world.command("user", &["wallet", "buy", &offer, "--cu", "5"]));
+    a_sale_at_auction(world, &host.name, run, &note);
 
     let answer = succeed(&world.command("user", &chat));
     assert_eq!(answer["generated_tokens"], 8, "{answer}");
@@ -378,4 +371,65 @@ fn credits_are_used_once(world: &mut World, spec: &Path, run: &str, host: &mut N
     let order = text(&answer, "order");
     let again = [&chat[..], &["--order", &order]].concat();
     refuse(&world.command("user", &again), 1, &["refused (Spent)", "lock another note"]);
+}
+
+/// The owner sells five credits of `note` to the user at one price that both take, and is refused more than it holds.
+fn a_sale_at_auction(world: &World, owner: &str, run: &str, note: &str) {
+    let more = ["market", "sell", run, note, "--cu", "999999999", "--limit", "0.04"];
+    refuse(&world.command(owner, &more), 1, &["expected notes of at least 999999999 cu", "sell less"]);
+    let poor = ["market", "buy", run, "--cu", "5", "--limit", "900000"];
+    refuse(&world.command("user", &poor), 3, &["the ledger refused the transaction", "are needed"]);
+    let unknown = "0".repeat(64);
+    let nowhere = ["market", "buy", &unknown, "--cu", "5", "--limit", "1"];
+    refuse(&world.command("user", &nowhere), 1, &["is not on the ledger", "tessera run list"]);
+    refuse(&world.command("user", &["market", "reveal", &unknown]), 1, &["has no secret of order", "none"]);
+
+    // An order that is withdrawn leaves nothing.
+    let sealed = ["market", "sell", run, note, "--cu", "1", "--limit", "9", "--no-wait"];
+    let sealed = text(&succeed(&world.command(owner, &sealed)), "order");
+    let listed = succeed(&world.command(owner, &["market", "orders"]));
+    assert_eq!(listed["orders"][0]["order"], sealed, "{listed}");
+    let again = ["market", "sell", run, note, "--cu", "1", "--limit", "9", "--no-wait"];
+    refuse(&world.command(owner, &again), 3, &["is for sale by order"]);
+    let withdrawn = tessera(&world.command(owner, &["market", "cancel", &sealed]));
+    if withdrawn.code != 0 {
+        // The half of its batch ended before: it is opened, finds nobody, and comes back.
+        holds(&withdrawn.said, &["orders can be opened now"]);
+        let opened = succeed(&world.command(owner, &["market", "reveal"]));
+        assert_eq!(opened["orders"][0]["filled"], "0", "{opened}");
+    }
+    assert_eq!(succeed(&world.command(owner, &["market", "orders"]))["orders"], serde_json::json!([]));
+
+    // Both put their orders in, then each is followed by another process than the one that made it.
+    for attempt in 0.. {
+        let sell = ["market", "sell", run, note, "--cu", "5", "--limit", "0.04", "--no-wait"];
+        let buy = ["market", "buy", run, "--cu", "5", "--limit", "0.06", "--no-wait"];
+        let sold = succeed(&world.command(owner, &sell));
+        let bought = succeed(&world.command("user", &buy));
+        let (sold, bought) = (text(&sold, "order"), text(&bought, "order"));
+        let opening = world.command(owner, &["market", "reveal", &sold]);
+        let seller = std::thread::spawn(move || succeed(&opening));
+        let buyer = succeed(&world.command("user", &["market", "reveal", &bought]));
+        let told = [seller.join().unwrap(), buyer];
+        let [sold, bought] = told.map(|told| told["orders"][0].clone());
+        // The two may have come to different batches: then neither trades.
+        if bought["filled"] == "0" && attempt < 4 {
+            assert_ne!(sold["batch"], bought["batch"], "{sold} {bought}");
+            continue;
+        }
+        assert_eq!((&sold["filled"], &bought["filled"]), (&"5".into(), &"5".into()), "{sold} {bought}");
+        assert_eq!(sold["price"], bought["price"], "one price for both");
+        let price: f64 = text(&sold, "price").parse().unwrap();
+        assert!((0.04..=0.06).contains(&price), "{sold}");
+        assert_eq!(bought["fee"], "0");
+        assert!(text(&sold, "fee").parse::<f64>().unwrap() > 0.0);
+        let notes = succeed(&world.command("user", &["wallet", "notes"]));
+        assert_eq!((&notes["notes"][0]["note"], &notes["notes"][0]["cu"]), (&bought["note"], &5.into()));
+        let history = succeed(&world.command("user", &["market", "history", run]));
+        assert_eq!(
+            (&history["prices"][0]["price"], &history["prices"][0]["volume"]),
+            (&sold["price"], &"5".into())
+        );
+        return;
+    }
 }

@@ -9,6 +9,7 @@
 //! - [`routes`]: the table of queries (ownership specification 9.7), which HTTP and the command line share; a
 //!   query is one entry there;
 //! - [`explain`]: why a balance is what it is, from proved events, with a sum that must come out;
+//! - [`trade`]: the sealed auctions, from an order to what it got;
 //! - [`json`]: any record or event as JSON.
 //!
 //! What it does not: hold sockets, keep state but for one trusted header ([`TrustFile`]), or depend on the
@@ -24,6 +25,7 @@ pub mod source;
 pub mod submit;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trade;
 pub mod trust;
 pub mod view;
 

@@ -8,7 +8,8 @@ use tessera_client::{
     testing::{Lie, TestChain, TestSource},
 };
 use tessera_ledger::{
-    Action, Event, Genesis, Params, SignedTx, Tx, action::Transfer, genesis::GenesisAccount, keys, query,
+    Action, Event, FeeSource, Genesis, Params, SignedTx, Tx, action::Transfer, genesis::GenesisAccount, keys,
+    query,
 };
 use tessera_wire::rpc::{Answer, Ask, Latest, Prove, ProveItems};
 
@@ -35,7 +36,17 @@ fn genesis(accounts: u32) -> Genesis {
 fn give(chain: &TestChain, from: u32, nonce: u64, to: PublicKey) -> SignedTx {
     let action = Action::Transfer(Transfer { to, amount: 1000 });
     let network = chain.genesis().network_id();
-    SignedTx::sign(&key(from), Tx { network, sender: key(from).public(), nonce, fee: 500_000, action })
+    SignedTx::sign(
+        &key(from),
+        Tx {
+            network,
+            sender: key(from).public(),
+            nonce,
+            fee: 500_000,
+            fee_from: FeeSource::default(),
+            action,
+        },
+    )
 }
 
 /// A chain of ten blocks, each with a transfer.

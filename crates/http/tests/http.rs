@@ -12,7 +12,9 @@ use tessera_client::{
     testing::{Lie, TestChain, TestSource},
 };
 use tessera_http::{HttpError, HttpLimits, HttpServer, openapi, router};
-use tessera_ledger::{Action, Genesis, Params, SignedTx, Tx, action::Transfer, genesis::GenesisAccount};
+use tessera_ledger::{
+    Action, FeeSource, Genesis, Params, SignedTx, Tx, action::Transfer, genesis::GenesisAccount,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 
@@ -85,7 +87,9 @@ async fn a_transaction_goes_in_and_its_effect_comes_out() {
     let to = SecretKey::from_seed([4; 32]).public();
     let network = chain.genesis().network_id();
     let action = Action::Transfer(Transfer { to, amount: 7 });
-    let tx = SignedTx::sign(&key(), Tx { network, sender: key().public(), nonce: 0, fee: 500_000, action });
+    let fee_from = FeeSource::default();
+    let body = Tx { network, sender: key().public(), nonce: 0, fee: 500_000, fee_from, action };
+    let tx = SignedTx::sign(&key(), body);
     let limits = HttpLimits::default();
     let (status, taken, _) = ask(&chain, limits, post(hex(&encode(&tx)))).await;
     assert_eq!((status, &taken["tx"]), (StatusCode::OK, &tx.id().to_string().into()));

@@ -85,7 +85,7 @@ records! {
     53 => Application, 54 => SessionDispute,
     // Market.
     60 => MarketOrder, 61 => OrderNotes, 62 => Batch, 63 => PriceHead, 64 => PricePart, 65 => AutoSell, 66 => Lot,
-    67 => Wrap, 68 => Proceeds, 69 => OwnerProceeds, 70 => HostOffer, 72 => ClassHolding,
+    67 => Wrap, 68 => Proceeds, 69 => OwnerProceeds, 70 => HostOffer,
     73 => MarketParams,
     // Trust.
     80 => TrustParams, 81 => Conduct, 83 => Dispute, 84 => DisputeLevel, 85 => DisputeProof,

@@ -134,7 +134,8 @@ fn market_example() {
     // One stage, whose hosts are paid 4 for a credit.
     parameters.credits.first_fee = 4;
     let mut world = World::new(8, parameters);
-    let policy = Policy { reserve: 60, pending_windows: 1, transfer_lock: 0, ..Policy::default() };
+    let policy =
+        Policy { reserve: 60, pending_windows: 1, transfer_lock: 0, public_part: 0, ..Policy::default() };
     let create = CreateRun { policy: Some(policy), supply: 135, supply_epochs: 3, ..even_run(RUN) };
     world.ok(0, create);
     world.ok(0, join(RUN, 0));
@@ -191,7 +192,7 @@ fn market_example() {
     assert_eq!(world.balance(0) - host, 129);
     assert_eq!(query::host(world.get(), &RUN, &public(0)).unwrap().insured, 3);
     assert_eq!(world.free_credits(&RUN, 1), 7);
-    assert_eq!(query::credits(world.get(), &RUN).unwrap().owner_in, pool.owner_in + 32);
+    assert_eq!(query::credits(world.get(), &RUN).unwrap().owner_in, pool.owner_in + 33);
 
     // Of 33 one goes to the public lane; D, A, B and C of 4.8 share 32.
     let mut owners = [52_428_800, 125_707_000, 132_260_000, 44_682_000].map(fresh_owner);
@@ -259,7 +260,6 @@ fn keys_of_different_cells_differ() {
         owner_proceeds(&id, &account),
         host_offer(&id, 0, &account),
         stage_price(&id, 0),
-        class_holding(&id),
         market_params(),
         lock(&id),
         escrow(&id),

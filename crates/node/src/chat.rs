@@ -104,7 +104,7 @@ pub enum AskError {
     #[error("run {run} is {state}; completions are sold once it is trained")]
     NotServing { run: String, state: String },
     #[error(
-        "the request costs {needed} cu, this wallet holds {held} cu of the run in at most {most} notes; buy some with `tessera wallet buy`"
+        "the request costs {needed} cu, this wallet holds {held} cu of the run in at most {most} notes; buy some with `tessera market buy`"
     )]
     Credits { needed: u64, held: u64, most: usize },
     #[error("the order is not locked on the ledger: {state}")]

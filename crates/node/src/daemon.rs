@@ -11,7 +11,7 @@ use crate::{
     ledger::LedgerClient,
     network::{NetworkError, NetworkFile},
     switchboard::Switchboard,
-    validator::{ValidateError, ValidatorNode},
+    validator::{Choices, ValidateError, ValidatorNode},
 };
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -61,8 +61,8 @@ pub struct DaemonOptions {
     pub listen: Option<SocketAddr>,
     /// Keep the ledger with the others.
     pub validate: bool,
-    /// Set a damaged ledger aside and fetch the state from the others; see [`ValidatorNode::start`].
-    pub repair: bool,
+    /// How a validator starts: repair, download, blocks to keep.
+    pub choices: Choices,
     /// Answer HTTP on this TCP address.
     pub http: Option<SocketAddr>,
 }
@@ -124,7 +124,7 @@ impl Daemon {
         let address = transport.address().unwrap_or(listen);
         let switchboard = Switchboard::start(transport);
         let validator = match options.validate {
-            true => match ValidatorNode::start(&folder, &network, &switchboard, options.repair).await {
+            true => match ValidatorNode::start(&folder, &network, &switchboard, options.choices).await {
                 Ok(validator) => Some(validator),
                 Err(error) => {
                     // Free the port before anybody tries again.

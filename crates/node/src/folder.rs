@@ -10,6 +10,7 @@
 //!   ledger/     a validator's blocks and state
 //!   runs/ID/    a trainer's states, one folder for each stage
 //!   orders/     a user's locked credentials, mode 600
+//!   market/     secrets of a user's sealed orders, mode 600
 //! ```
 //! Commands that only sign (`wallet`, `run publish`) open a folder without taking its lock, so they work
 //! beside a running node; the ledger's nonces keep two signers apart.
@@ -21,8 +22,10 @@ use std::{
     io::{self, ErrorKind, Seek as _, Write as _},
     net::SocketAddr,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 use tessera_canon::{Hash, SecretKey};
+use tessera_validator::MIN_KEPT_BLOCKS;
 
 /// Why a folder could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,61 @@ pub struct NodeConfig {
     /// UDP address to listen on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// How many blocks a validator keeps: a number, or `"all"` for an archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_blocks: Option<KeepBlocks>,
+}
+
+/// How many blocks a validator keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Value", into = "serde_json::Value")]
+pub enum KeepBlocks {
+    /// Every block from the first on, and every change of the state: an archive, which others can verify from.
+    All,
+    /// The newest ones.
+    Last(usize),
+}
+
+impl Default for KeepBlocks {
+    /// Two hours of blocks under load, four and a half while idle.
+    fn default() -> Self {
+        Self::Last(16_384)
+    }
+}
+impl KeepBlocks {
+    /// As the validator takes it.
+    pub fn number(self) -> Option<usize> {
+        match self {
+            Self::All => None,
+            Self::Last(count) => Some(count),
+        }
+    }
+}
+impl FromStr for KeepBlocks {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.parse()) {
+            ("all", _) => Ok(Self::All),
+            (_, Ok(count)) if count >= MIN_KEPT_BLOCKS => Ok(Self::Last(count)),
+            _ => {
+                Err(format!("expected \"all\" or a number of blocks from {MIN_KEPT_BLOCKS} on, got {text:?}"))
+            }
+        }
+    }
+}
+impl TryFrom<serde_json::Value> for KeepBlocks {
+    type Error = String;
+    fn try_from(value: serde_json::Value) -> Result<Self, String> {
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned).parse()
+    }
+}
+impl From<KeepBlocks> for serde_json::Value {
+    fn from(keep: KeepBlocks) -> Self {
+        match keep {
+            KeepBlocks::All => "all".into(),
+            KeepBlocks::Last(count) => count.into(),
+        }
+    }
 }
 
 /// A participant's folder.
@@ -251,10 +309,22 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = Folder::open(home.path()).unwrap();
         assert_eq!(folder.config().unwrap(), NodeConfig::default());
-        let config =
-            NodeConfig { network: Some("../network.json".into()), listen: "127.0.0.1:4000".parse().ok() };
+        let config = NodeConfig {
+            network: Some("../network.json".into()),
+            listen: "127.0.0.1:4000".parse().ok(),
+            keep_blocks: Some(KeepBlocks::All),
+        };
         folder.set_config(&config).unwrap();
-        assert_eq!(folder.config().unwrap().network, Some(home.path().join("../network.json")));
+        let read = folder.config().unwrap();
+        assert_eq!(read.network, Some(home.path().join("../network.json")));
+        assert_eq!(read.keep_blocks, Some(KeepBlocks::All));
+        folder.write("node.json", b"{\"keep_blocks\": 5000}").unwrap();
+        assert_eq!(folder.config().unwrap().keep_blocks, Some(KeepBlocks::Last(5000)));
+        for few in ["{\"keep_blocks\": 127}", "{\"keep_blocks\": \"some\"}", "{\"keep_blocks\": -1}"] {
+            folder.write("node.json", few.as_bytes()).unwrap();
+            let error = folder.config().unwrap_err().to_string();
+            assert!(error.contains("from 128 on"), "{error}");
+        }
         folder.write("node.json", b"{\"netwrok\": 1}").unwrap();
         assert!(folder.config().unwrap_err().to_string().contains("netwrok"));
     }

@@ -283,7 +283,8 @@ pub fn create(plan: &NetworkPlan, out: &Path) -> Result<NewNetwork, NetworkError
             keyfile::write_secret(&folder.share_path(), &format!("{}\n", share.to_hex()))?;
         }
         let listen = network.validator(key).map(|entry| entry.rpc);
-        folder.set_config(&NodeConfig { network: Some("../network.json".into()), listen })?;
+        let network = Some("../network.json".into());
+        folder.set_config(&NodeConfig { network, listen, ..NodeConfig::default() })?;
     }
     // Last, so that an interrupted attempt leaves no network file behind.
     network.write(&path)?;

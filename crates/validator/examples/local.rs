@@ -60,6 +60,7 @@ impl Network {
             data_dir: folder.join(index.to_string()),
             state_sync,
             timing: Timing { interval_ms: env("INTERVAL", 500), idle_ms: env("IDLE", 1000) },
+            keep_blocks: None,
         };
         Validator::start(config).await.unwrap_or_else(|error| panic!("validator {index}: {error}"))
     }

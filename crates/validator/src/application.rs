@@ -50,7 +50,7 @@ pub(crate) type State<E> =
     fixed::Db<mmr::Family, E, BlockDigest, Cell, blake3::Blake3, EightCap, CHUNK_BYTES, Sequential>;
 /// Its shared handle, as the engine manages it.
 pub(crate) type Databases<E> = Shared<State<E>>;
-type Batch<E> = <Databases<E> as DatabaseSet<E>>::Unmerkleized;
+pub(crate) type Batch<E> = <Databases<E> as DatabaseSet<E>>::Unmerkleized;
 type Sealed<E> = <Databases<E> as DatabaseSet<E>>::Merkleized;
 
 /// What the application needs beside the batches that the engine hands it.
@@ -71,7 +71,7 @@ pub(crate) struct App {
 pub(crate) struct ReadFailed;
 
 /// Reads of a block's state before the block: its parent's effects, final or not.
-struct Speculative<'a, E: Spawner + StorageContext>(&'a Batch<E>);
+pub(crate) struct Speculative<'a, E: Spawner + StorageContext>(pub(crate) &'a Batch<E>);
 
 impl<E: Spawner + StorageContext> Cells for Speculative<'_, E> {
     type Error = ReadFailed;

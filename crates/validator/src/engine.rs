@@ -20,6 +20,8 @@ use crate::{
     journal::Journal,
     mempool::Mempool,
     pacing::{Paced, Timing},
+    stores::{self, BUFFER, Blocks, Finalizations},
+    votes::{self, Noting, VoteNotes, VotesLost},
 };
 use commonware_broadcast::buffered;
 use commonware_consensus::{
@@ -45,16 +47,9 @@ use commonware_glue::stateful::{
 };
 use commonware_p2p::{Blocker, Provider, Receiver, Sender, max_message_size};
 use commonware_parallel::Sequential;
-use commonware_runtime::{Handle, Quota, Spawner, buffer::paged::CacheRef};
-use commonware_storage::{
-    Context as StorageContext,
-    archive::prunable,
-    journal::contiguous::fixed::Config as LogConfig,
-    mmr::{self, full::Config as MmrConfig},
-    qmdb::{any::ordered::fixed::Operation, current::FixedConfig},
-    translator::{EightCap, TwoCap},
-};
-use commonware_utils::{NZDuration, NZU16, NZU32, NZU64, NZUsize};
+use commonware_runtime::{Handle, Quota, Spawner};
+use commonware_storage::{Context as StorageContext, mmr, qmdb::any::ordered::fixed::Operation};
+use commonware_utils::{NZDuration, NZU32, NZU64, NZUsize};
 use rand::CryptoRng;
 use std::{
     num::{NonZeroU64, NonZeroUsize},
@@ -74,12 +69,14 @@ pub(crate) const QUOTA: Quota = Quota::per_second(NZU32!(256));
 const EPOCH: NonZeroU64 = NZU64!(u64::MAX);
 /// State changes in one answer of state sync.
 const SYNC_BATCH: NonZeroU64 = NZU64!(256);
-/// Size of read and write buffers.
-const BUFFER: NonZeroUsize = NZUsize!(1 << 15);
 /// Mailbox size of the engine's actors.
 const MAILBOX: NonZeroUsize = NZUsize!(512);
-/// A validator that is behind by less than this catches up by blocks; block queries reach as far back.
-const KEPT_BLOCKS: usize = 16_384;
+/// Blocks' worth of state changes kept for those who download the state.
+const KEPT_STATE_CHANGES: usize = 64;
+/// How long the others may take to name a newer block than the one to begin with.
+const FLOOR_PATIENCE: Duration = Duration::from_secs(3);
+/// Blocks between two attempts to drop old ones.
+const PRUNE_EVERY: usize = 1024;
 
 /// Greatest message between `members` validators, bytes.
 pub(crate) fn max_message(members: u32) -> u32 {
@@ -91,6 +88,19 @@ pub(crate) fn max_message(members: u32) -> u32 {
         state_resolver::max_payload_size::<mmr::Family, BlockDigest>(SYNC_BATCH, operation),
         MAX_TX_BYTES,
     ])
+}
+
+/// Fewest blocks that a validator keeps.
+pub const MIN_KEPT_BLOCKS: usize = 2 * KEPT_STATE_CHANGES;
+
+/// What is dropped of old blocks, and when; nothing where all are kept.
+fn pruning(keep_blocks: Option<usize>) -> Option<PruneConfig> {
+    let keep = keep_blocks?.max(MIN_KEPT_BLOCKS);
+    Some(PruneConfig {
+        maintenance_interval: NonZeroUsize::new((keep / 4).min(PRUNE_EVERY)).unwrap_or(NonZeroUsize::MIN),
+        retained_marshal_blocks: keep,
+        retained_qmdb_blocks: KEPT_STATE_CHANGES,
+    })
 }
 
 /// What makes one validator of one network.
@@ -107,6 +117,10 @@ pub(crate) struct Parts {
     pub(crate) timing: Timing,
     /// Download the state instead of replaying all blocks, where the folder is new.
     pub(crate) state_sync: bool,
+    /// Which votes it cast last.
+    pub(crate) notes: VoteNotes,
+    /// Blocks to keep, at least [`MIN_KEPT_BLOCKS`]; `None` keeps every block and every state change.
+    pub(crate) keep_blocks: Option<usize>,
     pub(crate) queries: mpsc::Receiver<Query>,
 }
 
@@ -117,7 +131,8 @@ pub(crate) struct Running<E: Spawner + StorageContext> {
     pub(crate) stateful: StatefulMailbox<E, App>,
 }
 
-/// Start all parts. `wrap` may put an observer between the block store and the state.
+/// Start all parts, unless votes that this validator cast are missing from its files. `wrap` may put an observer
+/// between the block store and the state.
 pub(crate) async fn start<E, B, P, S, R, W, WR>(
     context: E,
     parts: Parts,
@@ -125,7 +140,7 @@ pub(crate) async fn start<E, B, P, S, R, W, WR>(
     peers: P,
     channels: [(S, R); 8],
     wrap: W,
-) -> Running<E>
+) -> Result<Running<E>, VotesLost>
 where
     E: StorageContext + Spawner + CryptoRng,
     B: Blocker<PublicKey = ed25519::PublicKey> + Clone,
@@ -146,10 +161,14 @@ where
         journal,
         timing,
         state_sync,
+        notes,
+        keep_blocks,
         queries,
     } = parts;
-    let cache = CacheRef::new(NZU16!(4096), NZUsize!(1024));
+    let cache = stores::cache();
     let [votes, certificates, resolution, backfill, blocks, state_net, probe_net, gossip] = channels;
+    let vote_store = format!("{name}-simplex");
+    let cast = votes::journaled(context.child("cast"), vote_store.clone(), cache.clone(), BUFFER).await?;
 
     let resolver = marshal_resolver::init(
         context.child("marshal_resolver"),
@@ -179,25 +198,12 @@ where
     );
     broadcast.start(blocks);
 
-    let archive = |kind: &str| prunable::Config {
-        translator: TwoCap,
-        metadata_partition: format!("{name}-{kind}-meta"),
-        key_partition: format!("{name}-{kind}-key"),
-        key_page_cache: cache.clone(),
-        value_partition: format!("{name}-{kind}-val"),
-        compression: None,
-        codec_config: (),
-        items_per_section: NZU64!(1024),
-        key_write_buffer: BUFFER,
-        value_write_buffer: BUFFER,
-        replay_buffer: BUFFER,
-    };
-    let finalizations = prunable::Archive::init(context.child("finalizations"), archive("finalizations"))
+    let place = |kind| stores::archive(&name, kind, &cache);
+    let finalizations = Finalizations::init(context.child("finalizations"), place("finalizations"))
         .await
         .expect("the store of finalizations opens");
-    let finalized = prunable::Archive::init(context.child("blocks"), archive("blocks"))
-        .await
-        .expect("the store of blocks opens");
+    let finalized =
+        Blocks::init(context.child("blocks"), place("blocks")).await.expect("the store of blocks opens");
 
     let empty = <Databases<E> as DatabaseSet<E>>::initial_sync_targets();
     let genesis = genesis_block(network, genesis_time_ms, &empty);
@@ -215,9 +221,22 @@ where
         retry_timeout: NZDuration!(Duration::from_millis(250)),
     });
     probe.start(probe_net);
-    if must_sync && let Ok(floor) = probe_mailbox.subscribe().await {
-        plan = plan.set_floor(floor).await;
+    if must_sync {
+        let newest = probe_mailbox.subscribe();
+        // Who has a block to begin with, from a snapshot or an earlier attempt, does not wait for the others for long.
+        let floor = match plan.floor() {
+            Some(_) => tokio::select! {
+                newest = newest => newest.ok(),
+                () = context.sleep(FLOOR_PATIENCE) => None,
+            },
+            None => newest.await.ok(),
+        };
+        if let Some(floor) = floor {
+            plan = plan.set_floor(floor).await;
+        }
     }
+    let begin = plan.floor().cloned();
+    notes.check(&cast, begin.as_ref().map(|floor| floor.proposal.round.view().get()))?;
 
     let digest = genesis.digest();
     let (marshal_actor, marshal, floor) = MarshalActor::<_, Standard<Block>, _, _, _, _, _>::init(
@@ -262,29 +281,6 @@ where
         );
     sync_server.start(state_net);
 
-    let db_config: FixedConfig<EightCap, Sequential> = FixedConfig {
-        merkle_config: MmrConfig {
-            journal_partition: format!("{name}-mmr-journal"),
-            metadata_partition: format!("{name}-mmr-meta"),
-            items_per_blob: NZU64!(65_536),
-            write_buffer: BUFFER,
-            replay_buffer: BUFFER,
-            strategy: Sequential,
-            page_cache: cache.clone(),
-        },
-        journal_config: LogConfig {
-            partition: format!("{name}-log"),
-            items_per_blob: NZU64!(16_384),
-            page_cache: cache.clone(),
-            write_buffer: BUFFER,
-            replay_buffer: BUFFER,
-        },
-        grafted_metadata_partition: format!("{name}-grafted"),
-        translator: EightCap,
-        init_cache: Some(NZUsize!(1024)),
-        init_buffer: NZUsize!(1 << 20),
-        init_concurrency: (),
-    };
     let seeds = SeedBook::default();
     let application = App {
         network,
@@ -300,7 +296,7 @@ where
         context.child("stateful"),
         StatefulConfig {
             application: application.clone(),
-            db_config,
+            db_config: stores::state(&name, &cache),
             provider: (),
             marshal: (marshal.clone(), floor),
             mailbox_size: MAILBOX,
@@ -311,11 +307,7 @@ where
                 apply_batch_size: NZU64!(1024),
                 max_outstanding_requests: NZUsize!(8),
             },
-            prune_config: Some(PruneConfig {
-                maintenance_interval: NZUsize!(1024),
-                retained_marshal_blocks: KEPT_BLOCKS,
-                retained_qmdb_blocks: 64,
-            }),
+            prune_config: pruning(keep_blocks),
             strategy: Sequential,
         },
     );
@@ -343,10 +335,11 @@ where
             relay: deferred.clone(),
             reporter: Reporters::from((seeds, deferred)),
             strategy: Sequential,
-            partition: format!("{name}-simplex"),
+            partition: vote_store,
             mailbox_size: MAILBOX,
             epoch: Epoch::zero(),
-            floor: simplex::config::Floor::Genesis(digest),
+            // Who begins in the middle has no business in the views before.
+            floor: begin.map_or(simplex::config::Floor::Genesis(digest), simplex::config::Floor::Finalized),
             replay_buffer: BUFFER,
             write_buffer: BUFFER,
             page_cache: cache,
@@ -364,5 +357,6 @@ where
             track_historical_votes: false,
         },
     );
-    Running { consensus: engine.start(votes, certificates, resolution), marshal, stateful }
+    let votes = (Noting::new(votes.0, notes), votes.1);
+    Ok(Running { consensus: engine.start(votes, certificates, resolution), marshal, stateful })
 }

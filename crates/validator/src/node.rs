@@ -11,6 +11,7 @@ use crate::{
     journal::{FinalizedBlock, Journal},
     mempool::{Mempool, SubmitError},
     pacing::Timing,
+    votes::{VoteNotes, VotesLost},
 };
 use commonware_cryptography::{ChaCha20Poly1305, ed25519};
 use commonware_p2p::{
@@ -44,6 +45,8 @@ const QUERIES: usize = 256;
 const START_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes that must be free on the disk for a validator to start.
 const ROOM: usize = 1 << 20;
+/// The file in a validator's folder that holds its last votes.
+pub const VOTE_NOTES: &str = "votes";
 /// How long open work may take to end when the validator is stopped.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -67,6 +70,9 @@ pub struct ValidatorConfig {
     pub state_sync: bool,
     /// When blocks are due.
     pub timing: Timing,
+    /// Blocks to keep, at least [`crate::MIN_KEPT_BLOCKS`]; older ones and the state changes that nobody needs any
+    /// more are dropped. `None` keeps everything, from the first block on.
+    pub keep_blocks: Option<usize>,
 }
 
 /// Why a validator did not start.
@@ -98,6 +104,9 @@ pub enum StartError {
     /// What is stored does not open.
     #[error("the store in {} does not open ({reason}); move it away and start with state sync", folder.display())]
     Damaged { folder: PathBuf, reason: String },
+    /// Votes that it cast are missing from what is stored.
+    #[error("the validator in {} must not vote: {cause}", folder.display())]
+    Votes { folder: PathBuf, cause: VotesLost },
 }
 
 /// How a validator is doing.
@@ -119,7 +128,20 @@ pub struct Status {
 enum Phase {
     Starting,
     Running,
+    /// It refused to start.
+    Refused(VotesLost),
     Ended(Option<String>),
+}
+
+impl Phase {
+    /// Why it ended, if something went wrong.
+    fn failure(&self) -> Option<String> {
+        match self {
+            Self::Ended(failure) => failure.clone(),
+            Self::Refused(cause) => Some(cause.to_string()),
+            Self::Starting | Self::Running => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -158,6 +180,8 @@ impl Validator {
         let (phase_sender, mut phase) = watch::channel(Phase::Starting);
         let (stop, stopped) = watch::channel(false);
         let (journal, pool) = (Journal::new(), Mempool::default());
+        let notes = VoteNotes::open(&config.data_dir.join(VOTE_NOTES))
+            .map_err(|cause| notes_failed(&config.data_dir, cause))?;
         let signer: ed25519::PrivateKey = decode(&config.key.seed())
             .map_err(|_| CommitteeError::Members { got: committee.members.len() })?;
         let public = consensus_key(&me).ok_or(CommitteeError::Members { got: committee.members.len() })?;
@@ -181,6 +205,8 @@ impl Validator {
             journal,
             timing: config.timing,
             state_sync: config.state_sync,
+            notes,
+            keep_blocks: config.keep_blocks,
             queries: waiting,
         };
         let folder = config.data_dir.clone();
@@ -191,32 +217,37 @@ impl Validator {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 run(store, listen, signer, addresses, parts, running, stopped)
             }));
-            let failure = match outcome {
-                Ok(clean) => (!clean).then(|| "consensus ended by itself".to_string()),
-                Err(panic) => Some(panic_text(&*panic)),
+            let end = match outcome {
+                Ok(Ok(clean)) => Phase::Ended((!clean).then(|| "consensus ended by itself".to_string())),
+                Ok(Err(cause)) => Phase::Refused(cause),
+                Err(panic) => Phase::Ended(Some(panic_text(&*panic))),
             };
-            if let Some(reason) = &failure {
-                tracing::error!(%reason, "the validator ended");
+            if !matches!(end, Phase::Ended(None)) {
+                tracing::error!(?end, "the validator ended");
             }
             drop(lock);
-            phase_sender.send_replace(Phase::Ended(failure));
+            phase_sender.send_replace(end);
         });
         spawned.map_err(|cause| StartError::Folder { folder: folder.clone(), cause })?;
         let come_up = phase.wait_for(|phase| *phase != Phase::Starting);
         // Still starting after a while is no error: with state sync it waits for the others.
-        if let Ok(Ok(phase)) = tokio::time::timeout(START_PATIENCE, come_up).await
-            && let Phase::Ended(reason) = &*phase
-        {
-            // A disk that has just become full must not pass for a damaged store.
-            make_room(&folder).map_err(|cause| StartError::Folder { folder: folder.clone(), cause })?;
-            let reason = reason.clone().unwrap_or_else(|| "it ended at once".into());
-            return Err(StartError::Damaged { folder, reason });
+        if let Ok(Ok(phase)) = tokio::time::timeout(START_PATIENCE, come_up).await {
+            let phase = phase.clone();
+            if let Phase::Refused(cause) = phase {
+                return Err(StartError::Votes { folder, cause });
+            }
+            if let Phase::Ended(reason) = phase {
+                // A disk that has just become full must not pass for a damaged store.
+                make_room(&folder).map_err(|cause| StartError::Folder { folder: folder.clone(), cause })?;
+                let reason = reason.unwrap_or_else(|| "it ended at once".into());
+                return Err(StartError::Damaged { folder, reason });
+            }
         }
         Ok(ValidatorHandle(Arc::new(shared)))
     }
 }
 
-/// Run the engine until it is told to stop; true if it was.
+/// Run the engine until it is told to stop; true if it was. An error if it must not start.
 fn run(
     store: PathBuf,
     listen: SocketAddr,
@@ -225,7 +256,7 @@ fn run(
     parts: Parts,
     phase: watch::Sender<Phase>,
     mut stop: watch::Receiver<bool>,
-) -> bool {
+) -> Result<bool, VotesLost> {
     let members = addresses.len() as u32;
     let namespace = [b"tessera/validators/v1/".as_slice(), &parts.network.0].concat();
     let runtime = engine_runtime::Config::new()
@@ -256,14 +287,17 @@ fn run(
         let starting =
             engine::start(context.child("engine"), parts, oracle.clone(), oracle, channels, |state| state);
         let running = async {
-            let running = starting.await;
+            let running = starting.await?;
+            // A store that was cut is found when its parts look for the last block: only then is it up.
+            let _ = running.stateful.subscribe_databases().await;
             phase.send_replace(Phase::Running);
             // Ends only when consensus does.
             let _ = running.consensus.await;
+            Ok(false)
         };
         let clean = tokio::select! {
-            () = running => false,
-            _ = stop.wait_for(|stop| *stop) => true,
+            clean = running => clean,
+            _ = stop.wait_for(|stop| *stop) => Ok(true),
         };
         // An error means that some part took longer to end; the runtime drops it.
         let _ = context.stop(0, Some(STOP_PATIENCE)).await;
@@ -315,6 +349,17 @@ fn claim_folder(folder: &Path, network: &Hash, me: &PublicKey) -> Result<fs::Fil
             Ok(lock)
         }
         Err(cause) => Err(failed(cause)),
+    }
+}
+
+/// Notes that are damaged, apart from a disk that refuses.
+fn notes_failed(folder: &Path, cause: io::Error) -> StartError {
+    let folder = folder.to_path_buf();
+    match cause.kind() {
+        io::ErrorKind::InvalidData => {
+            StartError::Votes { folder, cause: VotesLost::Unreadable { reason: cause.to_string() } }
+        }
+        _ => StartError::Folder { folder, cause },
     }
 }
 
@@ -377,10 +422,9 @@ impl ValidatorHandle {
     /// How the validator is doing.
     pub fn status(&self) -> Status {
         let phase = self.0.phase.borrow().clone();
-        let failure = if let Phase::Ended(failure) = &phase { failure.clone() } else { None };
         Status {
-            running: !matches!(phase, Phase::Ended(_)),
-            failure,
+            running: matches!(phase, Phase::Starting | Phase::Running),
+            failure: phase.failure(),
             tip: self.0.journal.tip(),
             waiting: self.0.pool.len(),
             transactions: self.0.journal.transactions(),
@@ -394,9 +438,9 @@ impl ValidatorHandle {
     /// Wait until the validator ends for whatever reason. Returns why it failed, if it did.
     pub async fn stopped(&self) -> Option<String> {
         let mut phase = self.0.phase.clone();
-        match phase.wait_for(|phase| matches!(phase, Phase::Ended(_))).await.as_deref() {
-            Ok(Phase::Ended(failure)) => failure.clone(),
-            _ => Some("its thread vanished".into()),
+        match phase.wait_for(|phase| matches!(phase, Phase::Ended(_) | Phase::Refused(_))).await.as_deref() {
+            Ok(phase) => phase.failure(),
+            Err(_) => Some("its thread vanished".into()),
         }
     }
 }

@@ -43,6 +43,7 @@ fn configs(folder: &Path, user: &PublicKey) -> Vec<ValidatorConfig> {
             listen: *listen,
             state_sync: false,
             timing: Timing { interval_ms: 100, idle_ms: 200 },
+            keep_blocks: None,
         })
         .collect()
 }

@@ -21,6 +21,12 @@ const VALIDATORS: u64 = 4;
 const PRICE: &str = "64:8";
 const GENERATED: u32 = 96;
 const SUPPLY: &str = "1000";
+/// Credits of the sale, and what the seller and the buyer take for one.
+const SALE: &str = "20";
+const LEAST: &str = "0.04";
+const MOST: &str = "0.06";
+/// Batches in which the sale is tried.
+const AUCTIONS: usize = 5;
 
 /// Names and places of the story.
 struct Stage {
@@ -284,12 +290,14 @@ async fn own_and_use(
         report.owners.first().map(|o| o.name.clone()).ok_or_else(|| anyhow!("the run has no owner"))?;
     let claimed = ask(&stage.command(&seller, ["wallet", "claim", &run_id])).await?;
     let note = field(&claimed, "note")?;
-    let offered = ask(&stage.command(&seller, ["wallet", "offer", &note, "--price", "0.05"])).await?;
-    let offer = field(&offered, "offer")?;
-    let mut sale = ask(&stage.command("user", ["wallet", "buy", &offer, "--cu", "20"])).await?;
+    let mut sale = auction(stage, progress, &seller, &note).await?;
     sale["seller_name"] = json!(seller);
     sale["buyer_name"] = json!("user");
-    progress.tell(format!("{seller} sold 20 credits to the user for {} U", text(&sale["total"])));
+    progress.tell(format!(
+        "the auction is over: {seller} sold {} credits to the user at {} U each",
+        sale["cu"],
+        text(&sale["price"])
+    ));
     report.sale = sale.clone();
     let bought = field(&sale, "note")?;
 
@@ -326,6 +334,31 @@ async fn own_and_use(
     Ok(())
 }
 
+/// Both sides put sealed orders into one batch, open them, and trade at its one price. Returns what the buyer saw.
+async fn auction(stage: &Stage, progress: &Progress, seller: &str, note: &str) -> Result<Value> {
+    let run_id = stage.run_id();
+    let sell = ["market", "sell", &run_id, note, "--cu", SALE, "--limit", LEAST];
+    let buy = ["market", "buy", &run_id, "--cu", SALE, "--limit", MOST];
+    for _ in 0..AUCTIONS {
+        progress.tell(format!(
+            "{seller} asks for at least {LEAST} U, the user bids at most {MOST} U a credit; both orders are sealed"
+        ));
+        let (seller_args, buyer_args) = (stage.command(seller, sell), stage.command("user", buy));
+        let (sold, bought) = tokio::try_join!(ask(&seller_args), ask(&buyer_args))?;
+        if bought["cu"].as_u64() > Some(0) {
+            if sold["price"] != bought["price"] {
+                bail!("the seller and the buyer saw different prices: {sold} and {bought}");
+            }
+            let mut sale = bought;
+            sale["seller_received"] = sold["total"].clone();
+            sale["seller_fee"] = sold["fee"].clone();
+            return Ok(sale);
+        }
+        progress.tell("the orders came to different batches; both are back, once more");
+    }
+    bail!("the orders of seller and buyer came to different batches {AUCTIONS} times")
+}
+
 /// Try to use the same credential again, and to sell the spent note.
 async fn double_spend(
     demo: &Demo,
@@ -340,7 +373,10 @@ async fn double_spend(
     let again = ["chat", "--run", &file, "--prompt", &demo.prompt, "--tokens", "8", "--order", &order];
     let attempts = [
         ("the same credential again", stage.command("user", again)),
-        ("the spent note for sale", stage.command("user", ["wallet", "offer", spent, "--price", "0.05"])),
+        (
+            "the spent note for sale",
+            stage.command("user", ["market", "sell", &stage.run_id(), spent, "--limit", LEAST, "--no-wait"]),
+        ),
     ];
     for (what, mut args) in attempts {
         args.push("--json".into());

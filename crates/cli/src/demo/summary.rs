@@ -124,7 +124,7 @@ impl Report {
             );
         }
         text += &format!(
-            "sale        {} sold {} credits to {} at {} U each\n",
+            "sale        {} sold {} credits to {} at {} U each, the one price of a sealed auction\n",
             text_of(&self.sale, "seller_name"),
             self.sale["cu"],
             text_of(&self.sale, "buyer_name"),

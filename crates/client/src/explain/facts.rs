@@ -4,7 +4,7 @@ use crate::{Client, LedgerError, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use tessera_canon::{Hash, PublicKey};
 use tessera_chain::{Inclusion, MAX_PROVED_EVENTS, MAX_PROVED_TXS};
-use tessera_ledger::{Action, Event, SignedTx};
+use tessera_ledger::{Action, Event, SignedTx, action::Collateral};
 use tessera_wire::rpc::Place;
 
 /// Something in a block.
@@ -106,6 +106,29 @@ impl Facts {
         })
         .collect()
     }
+    /// Sealed orders that `owner` offered, with their escrow in U and in shares; an order has the id of its
+    /// transaction.
+    pub(super) fn escrows_of(&self, owner: &PublicKey) -> (super::rules::Amounts, super::rules::Amounts) {
+        let (mut money, mut shares) = <(super::rules::Amounts, super::rules::Amounts)>::default();
+        for tx in self.items.iter().filter_map(Fact::tx).filter(|tx| tx.body.sender == *owner) {
+            if let Action::OrderCommit(commit) = &tx.body.action {
+                match &commit.collateral {
+                    Collateral::Money(escrow) => drop(money.insert(tx.id(), escrow.amount)),
+                    Collateral::Shares(escrow) => drop(shares.insert(tx.id(), escrow.amount)),
+                    Collateral::Notes(_) => {}
+                }
+            }
+        }
+        (money, shares)
+    }
+    /// Orders whose settlement `poster` posted or raised.
+    pub(super) fn settled_by(&self, poster: &PublicKey) -> BTreeSet<Hash> {
+        let posted = self.events().filter_map(|(_, event)| match event {
+            Event::Settling(posted) if posted.by == *poster => Some(posted.order),
+            _ => None,
+        });
+        posted.collect()
+    }
     /// Proposals that `proposer` offered, with their deposits; a proposal has the id of its transaction.
     pub(super) fn deposits_of(&self, proposer: &PublicKey) -> super::rules::Amounts {
         let txs = self.items.iter().filter_map(Fact::tx).filter(|tx| tx.body.sender == *proposer);
@@ -115,10 +138,10 @@ impl Facts {
         })
         .collect()
     }
-    /// Run and slot of each measurement that `poster` posted.
-    pub(super) fn measured_by(&self, poster: &PublicKey) -> BTreeSet<(Hash, u8)> {
+    /// Each measurement that `poster` posted.
+    pub(super) fn measured_by(&self, poster: &PublicKey) -> BTreeSet<Hash> {
         let posted = self.events().filter_map(|(_, event)| match event {
-            Event::MeasurementPosted(made) if made.poster == *poster => Some((made.run, made.slot)),
+            Event::MeasurementPosted(made) if made.poster == *poster => Some(made.id),
             _ => None,
         });
         posted.collect()

@@ -17,7 +17,6 @@ mod show;
 pub use facts::{Fact, Facts, Item};
 
 use crate::{Client, LedgerError, Source, View};
-use std::collections::BTreeMap;
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
     Genesis, keys, query,
@@ -156,21 +155,26 @@ async fn account<S: Source>(
         .await?;
     let (indexed_from, places) = client.history(Hash(key.0), height).await?;
     let mut facts = Facts::fetch(client, &places).await?;
-    // What a lock or a vote took and gave back is told by events that name the order or the proposal, not the
-    // account.
+    // What a lock, a vote or a sealed order took and gave back is told by events that name the order or the
+    // proposal, not the account.
     let (orders, deposits) = (facts.orders_of(&key), facts.deposits_of(&key));
-    for id in orders.keys().chain(deposits.keys()) {
+    let (escrows, asks) = facts.escrows_of(&key);
+    let settled = facts.settled_by(&key);
+    let sealed = escrows.keys().chain(asks.keys());
+    for id in orders.keys().chain(deposits.keys()).chain(sealed).chain(&settled) {
         let (_, places) = client.history(*id, height).await?;
         facts.add(Facts::fetch(client, &places).await?);
     }
     let (bonds, measurements) = bonds(client, &facts, &key).await?;
+    let settle_bond =
+        client.read(|view| query::rules(view.source())).await?.map_or(0, |rules| rules.settle_bond);
     let opening = query::account(rules::cells_of(genesis), &key).map_or(0, |account| account.balance);
-    let changes =
-        rules::balance(&facts, &key, &rules::Known { opening, orders, deposits, bonds, measurements });
+    let known = rules::Known { opening, orders, deposits, bonds, escrows, measurements, settle_bond };
+    let changes = rules::balance(&facts, &key, &known);
     let fees = facts.fees_of(&key);
     let mut parts = vec![Part::new("balance".into(), Unit::NanoU, changes, balance)];
     for owner in holdings {
-        let changes = rules::shares(&facts, &key, &owner.run);
+        let changes = rules::shares(&facts, &key, &owner.run, &asks);
         parts.push(Part::new(
             format!("active shares in run {}", owner.run),
             Unit::Shares,
@@ -182,23 +186,21 @@ async fn account<S: Source>(
     Ok(Explanation { subject: Subject::Account(key), height, time_ms, indexed_from, parts, remarks })
 }
 
-/// Bonds of the runs that `key` created, which never change, and of its measurements, by run and slot: one
-/// that ended since tells its bond when it does.
+/// Bonds of the runs that `key` created, which never change, and of its measurements: one that ended since tells
+/// its bond when it does.
 async fn bonds<S: Source>(
     client: &Client<S>,
     facts: &Facts,
     key: &PublicKey,
-) -> Result<(rules::Amounts, BTreeMap<(Hash, u8), u128>), LedgerError> {
+) -> Result<(rules::Amounts, rules::Amounts), LedgerError> {
     let (runs, measured) = (facts.runs_of(key), facts.measured_by(key));
     let read = |view: &View| {
         let terms: Vec<_> = runs.iter().map(|run| (*run, query::run_terms(view.source(), run))).collect();
-        let slots: Vec<_> = measured
-            .iter()
-            .map(|(run, slot)| ((*run, *slot), view.read::<Measurement>(&keys::measurement(run, *slot))))
-            .collect();
+        let found: Vec<_> =
+            measured.iter().map(|id| (*id, view.read::<Measurement>(&keys::measurement(id)))).collect();
         (
             terms.into_iter().filter_map(|(run, terms)| Some((run, terms?.bond))).collect(),
-            slots.into_iter().filter_map(|(slot, found)| Some((slot, found?.bond))).collect(),
+            found.into_iter().filter_map(|(id, found)| Some((id, found?.bond))).collect(),
         )
     };
     client.read(read).await
@@ -218,10 +220,14 @@ async fn thing<S: Source>(
                 query::note(source, &id),
                 (query::run(source, &id), query::credits(source, &id)),
                 (query::lock(source, &id), query::escrow(source, &id)),
+                (
+                    query::lane(source, &id).map_or(0, |lane| lane.public_pot),
+                    query::rules(source).map_or(0, |rules| rules.public_note),
+                ),
             )
         })
         .await?;
-    let ((height, time_ms), note, (run, credits), (lock, escrow)) = cells;
+    let ((height, time_ms), note, (run, credits), (lock, escrow), (pot, prize)) = cells;
     let (indexed_from, places) = client.history(id, height).await?;
     let facts = Facts::fetch(client, &places).await?;
     let (mut parts, mut remarks) = (Vec::new(), Vec::new());
@@ -243,14 +249,15 @@ async fn thing<S: Source>(
         }
         Subject::Run(_) => {
             if let (Some(run), Some(credits)) = (run, credits) {
-                let (pool, total) = (u128::from(credits.pool), u128::from(credits.total));
+                let (pool, total) = (u128::from(credits.pool) + u128::from(pot), u128::from(credits.total));
                 parts.push(Part::new(
                     "credits in existence".into(),
                     Unit::Credits,
                     rules::supply(&facts, &id),
                     total,
                 ));
-                parts.push(Part::new("pool".into(), Unit::Credits, rules::pool(&facts, &id), pool));
+                let changes = rules::pool(&facts, &id, prize.into());
+                parts.push(Part::new("pool and public lane".into(), Unit::Credits, changes, pool));
                 let active = rules::active(&facts, &id);
                 parts.push(Part::new("active shares".into(), Unit::Shares, active, credits.active));
                 let done = u128::from(run.f_done);
@@ -278,7 +285,7 @@ async fn thing<S: Source>(
 }
 
 fn order_parts(facts: &Facts, lock: &Lock, escrow: &Escrow) -> [Part; 2] {
-    let open = matches!(lock.state, LockState::Open | LockState::Settling);
+    let open = matches!(lock.state, LockState::Locking | LockState::Open | LockState::Settling);
     let locked = if open { u128::from(lock.cu) } else { 0 };
     [
         Part::new("money held".into(), Unit::NanoU, rules::escrow(facts, lock, escrow), escrow.held),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
     Cell, Event, Genesis, Key,
+    action::{Asset, MarketId, Side},
     record::{Escrow, Lock},
 };
 
@@ -58,8 +59,12 @@ pub(super) struct Known {
     pub(super) deposits: Amounts,
     /// Bonds of the runs that the account created.
     pub(super) bonds: Amounts,
-    /// Bonds of measurements that still count, by run and slot.
-    pub(super) measurements: BTreeMap<(Hash, u8), u128>,
+    /// U in escrow of the bids that the account offered.
+    pub(super) escrows: Amounts,
+    /// Bonds of measurements that still count.
+    pub(super) measurements: Amounts,
+    /// Bond of whoever posts a settlement.
+    pub(super) settle_bond: u128,
 }
 
 /// The bond of each measurement that `key` posted, in order: what came back when it ended, or what it holds now.
@@ -68,11 +73,11 @@ fn measurement_bonds(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<u128>
     for (_, event) in facts.events() {
         match event {
             Event::MeasurementPosted(e) if e.poster == *key => {
-                open.insert((e.run, e.slot), bonds.len());
-                bonds.push(known.measurements.get(&(e.run, e.slot)).copied().unwrap_or(0));
+                open.insert(e.id, bonds.len());
+                bonds.push(known.measurements.get(&e.id).copied().unwrap_or(0));
             }
             Event::MeasurementEnded(e) if e.poster == *key => {
-                if let Some(bond) = open.remove(&(e.run, e.slot)).and_then(|at| bonds.get_mut(at)) {
+                if let Some(bond) = open.remove(&e.id).and_then(|at| bonds.get_mut(at)) {
                     *bond = e.bond;
                 }
             }
@@ -92,6 +97,29 @@ fn bond_change(before: u128, after: u128, of: &str) -> Option<Effect> {
     }
 }
 
+/// An order whose batch is not cleared yet.
+struct Sealed {
+    market: MarketId,
+    /// Of a bid: its escrow, nano-U.
+    money: Option<u128>,
+}
+impl Sealed {
+    fn traded(&self, quantity: u128) -> String {
+        let unit = if self.market.asset == Asset::Cu { "cu" } else { "shares" };
+        format!("{quantity} {unit} of run {}", self.market.run)
+    }
+}
+
+/// The escrow of a bid comes back but for `lost`; sellers' escrow is not U.
+fn back(sealed: &mut BTreeMap<Hash, Sealed>, order: &Hash, lost: u128) -> Option<Effect> {
+    let money = sealed.remove(order)?.money?;
+    let what = match lost {
+        0 => format!("escrow of order {order} came back"),
+        _ => format!("escrow of order {order} came back, less what it lost for staying sealed"),
+    };
+    plus(money.saturating_sub(lost), what)
+}
+
 /// The balance of `key` in nano-U.
 pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Change> {
     let (orders, bonds, opening) = (&known.orders, &known.bonds, known.opening);
@@ -106,6 +134,7 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
     }
     let mut posted = measurement_bonds(facts, key, known).into_iter();
     let (mut in_run, mut as_validator) = (Amounts::new(), 0u128);
+    let (mut sealed, mut posters, mut as_host) = (BTreeMap::new(), BTreeMap::new(), Amounts::new());
     all.extend(changes(facts, |event| match event {
         Event::MemberBond(e) if e.account == *key => {
             let before = in_run.insert(e.run, e.held).unwrap_or(0);
@@ -153,17 +182,52 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
         Event::BondReturned(e) if e.to == *key => {
             vec![plus(e.amount, format!("bond of run {} came back", e.run))]
         }
-        Event::Sold(e) => {
-            // The ledger computed this product without overflow when it sold.
-            let cost = e.price.saturating_mul(u128::from(e.cu));
+        Event::OrderCommitted(e) if e.by == *key => {
+            let of = Sealed { market: e.market.clone(), money: known.escrows.get(&e.order).copied() };
+            let taken = of.money.and_then(|money| minus(money, format!("escrow of order {}", e.order)));
+            sealed.insert(e.order, of);
+            vec![taken]
+        }
+        Event::OrderReturned(e) => vec![back(&mut sealed, &e.order, 0)],
+        Event::OrderForfeited(e) => vec![back(&mut sealed, &e.order, e.amount)],
+        Event::OrderFilled(e) if e.by == *key => {
+            let what = sealed.get(&e.order).map_or_else(String::new, |of| of.traded(e.filled));
+            let escrow = back(&mut sealed, &e.order, 0);
+            match (e.side, e.filled) {
+                (_, 0) => vec![escrow],
+                (Side::Bid, _) => vec![escrow, minus(e.money, format!("bought {what}"))],
+                (Side::Ask, _) => vec![
+                    plus(e.money, format!("sold {what}")),
+                    minus(e.fee, format!("fee of the sale by order {}", e.order)),
+                ],
+            }
+        }
+        Event::PosterSlashed(e) if e.poster == *key => {
+            posters.remove(&e.order);
+            Vec::new()
+        }
+        Event::Settling(e) => {
+            let before = posters.insert(e.order, e.by);
+            let back = (before == Some(*key)).then_some(known.settle_bond);
+            let bond = (e.by == *key).then_some(known.settle_bond);
             vec![
-                (e.buyer == *key)
-                    .then(|| minus(cost, format!("bought {} cu of run {}", e.cu, e.run)))
-                    .flatten(),
-                (e.seller == *key)
-                    .then(|| plus(cost, format!("sold {} cu of run {}", e.cu, e.run)))
-                    .flatten(),
+                back.and_then(|bond| plus(bond, format!("bond of the settlement of {} came back", e.order))),
+                bond.and_then(|bond| minus(bond, format!("bond of the settlement of {}", e.order))),
             ]
+        }
+        Event::HostBonded(e) if e.host == *key => {
+            let before = as_host.insert(e.run, e.bond).unwrap_or(0);
+            vec![bond_change(before, e.bond, &format!("run {} as a host", e.run))]
+        }
+        Event::HostLeft(e) if e.host == *key => {
+            as_host.remove(&e.run);
+            vec![plus(e.bond, format!("bond in run {} as a host came back, with the insurance", e.run))]
+        }
+        Event::NoHomeDrawn(e) => vec![
+            orders.get(&e.order).and_then(|held| plus(*held, format!("order {} found no home", e.order))),
+        ],
+        Event::ProceedsClaimed(e) if e.account == *key => {
+            vec![plus(e.amount, format!("proceeds of shares of run {}", e.run))]
         }
         Event::Locked(e) => {
             vec![
@@ -172,9 +236,19 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
                     .and_then(|held| minus(*held, format!("held for the hosts of order {}", e.order))),
             ]
         }
-        Event::Settled(e) => vec![orders.get(&e.order).and_then(|held| {
-            plus(held.saturating_sub(e.fees), format!("not used by the hosts of order {}", e.order))
-        })],
+        Event::Settled(e) => {
+            let posted = posters.remove(&e.order) == Some(*key);
+            vec![
+                posted
+                    .then(|| {
+                        plus(known.settle_bond, format!("bond of the settlement of {} came back", e.order))
+                    })
+                    .flatten(),
+                orders.get(&e.order).and_then(|held| {
+                    plus(held.saturating_sub(e.fees), format!("not used by the hosts of order {}", e.order))
+                }),
+            ]
+        }
         Event::Expired(e) => {
             vec![
                 orders
@@ -190,9 +264,39 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
     all
 }
 
-/// The active shares of `key` in `run`.
-pub(super) fn shares(facts: &Facts, key: &PublicKey, run: &Hash) -> Vec<Change> {
+/// The active shares of `key` in `run`; those in escrow or in the auto-sell pool are not among them.
+pub(super) fn shares(facts: &Facts, key: &PublicKey, run: &Hash, asks: &Amounts) -> Vec<Change> {
+    // Orders of this account in the market of these shares, and what each escrowed (a bid: nothing).
+    let mut open = Amounts::new();
     changes(facts, |event| match event {
+        Event::OrderCommitted(e)
+            if e.by == *key && e.market.asset == Asset::Share && e.market.run == *run =>
+        {
+            let held = asks.get(&e.order).copied().unwrap_or(0);
+            open.insert(e.order, held);
+            vec![(held > 0).then(|| minus(held, format!("escrow of order {}", e.order))).flatten()]
+        }
+        Event::OrderReturned(e) => vec![
+            open.remove(&e.order)
+                .filter(|held| *held > 0)
+                .and_then(|held| plus(held, format!("escrow of order {} came back", e.order))),
+        ],
+        Event::OrderForfeited(e) => vec![open.remove(&e.order).filter(|held| *held > 0).and_then(|held| {
+            let what = format!("escrow of order {} came back, less what it lost for staying sealed", e.order);
+            plus(held.saturating_sub(e.amount), what)
+        })],
+        Event::OrderFilled(e) => vec![open.remove(&e.order).and_then(|held| match e.side {
+            Side::Bid if e.filled == 0 => None,
+            Side::Bid => plus(e.filled, format!("bought by order {}", e.order)),
+            Side::Ask => {
+                let what = format!("escrow of order {} came back; {} were sold", e.order, e.filled);
+                plus(held.saturating_sub(e.filled), what)
+            }
+        })],
+        Event::AutoSellChanged(e) if e.account == *key && e.run == *run => vec![match e.wrapped {
+            true => minus(e.amount, "into the auto-sell pool"),
+            false => plus(e.amount, "out of the auto-sell pool"),
+        }],
         Event::Activated(e) if e.account == *key && e.run == *run => {
             vec![plus(e.shares, format!("work in window {} of stage {} matured", e.window, e.stage))]
         }
@@ -216,18 +320,36 @@ pub(super) fn note(facts: &Facts, id: &Hash, cu: u64) -> Vec<Change> {
 /// Credits of a run in existence.
 pub(super) fn supply(facts: &Facts, run: &Hash) -> Vec<Change> {
     changes(facts, |event| match event {
-        Event::SupplyChanged(e) if e.run == *run => vec![plus(e.minted, "minted")],
+        Event::SupplyChanged(e) if e.run == *run => {
+            let retired = (e.retired > 0).then(|| minus(e.retired, "retired")).flatten();
+            vec![plus(e.minted, "minted"), retired]
+        }
         _ => Vec::new(),
     })
 }
 
-/// Credits of a run that wait for distribution.
-pub(super) fn pool(facts: &Facts, run: &Hash) -> Vec<Change> {
+/// Credits of a run that wait for distribution or for the public lottery, whose notes hold `prize` each.
+pub(super) fn pool(facts: &Facts, run: &Hash, prize: u64) -> Vec<Change> {
     changes(facts, |event| match event {
-        Event::SupplyChanged(e) if e.run == *run => vec![plus(e.minted, "minted")],
+        Event::SupplyChanged(e) if e.run == *run => {
+            let retired = (e.retired > 0).then(|| minus(e.retired, "retired")).flatten();
+            vec![plus(e.minted, "minted"), retired]
+        }
         Event::Settled(e) if e.run == *run => vec![plus(e.chunks, format!("used by order {}", e.order))],
         Event::Expired(e) if e.run == *run => {
             vec![plus(e.lock_fee, format!("fee of the unused order {}", e.order))]
+        }
+        Event::SeriesChanged(e) if e.run == *run && e.expired > 0 => {
+            vec![plus(e.expired, format!("expired when series {} began", e.series))]
+        }
+        Event::NoteRolled(e) if e.run == *run => {
+            vec![plus(e.haircut, format!("haircut of rolling note {}", e.note))]
+        }
+        Event::FeePaidInCredits(e) if e.run == *run => {
+            vec![plus(e.cu, format!("fee of a transaction of {}", e.payer))]
+        }
+        Event::PublicDraw(e) if e.run == *run && e.notes > 0 => {
+            vec![minus(u64::from(e.notes).saturating_mul(prize), "drawn in the public lottery")]
         }
         Event::CreditsDistributed(e) if e.run == *run => vec![minus(e.cu, "allotted to the owners")],
         _ => Vec::new(),
@@ -275,6 +397,9 @@ pub(super) fn escrow(facts: &Facts, lock: &Lock, escrow: &Escrow) -> Vec<Change>
             vec![minus(held.saturating_sub(e.fees), format!("back to {}", escrow.payer))]
         }
         Event::Expired(e) if e.order == lock.order => vec![minus(held, format!("back to {}", escrow.payer))],
+        Event::NoHomeDrawn(e) if e.order == lock.order => {
+            vec![minus(held, format!("back to {}", escrow.payer))]
+        }
         _ => Vec::new(),
     })
 }
@@ -284,6 +409,9 @@ pub(super) fn locked(facts: &Facts, lock: &Lock) -> Vec<Change> {
     let cu = u64::from(lock.cu);
     changes(facts, |event| match event {
         Event::Locked(e) if e.order == lock.order => vec![plus(e.cu, "locked")],
+        Event::NoHomeDrawn(e) if e.order == lock.order => {
+            vec![minus(cu, "no home was there: back as a change note")]
+        }
         Event::Settled(e) if e.order == lock.order => vec![
             minus(e.chunks, "used, to the pool"),
             minus(cu.saturating_sub(u64::from(e.chunks)), "back as a change note"),

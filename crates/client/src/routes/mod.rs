@@ -8,6 +8,7 @@
 //! Every answer is checked against a final header before it is given. With `proof=1` the answer of a `Read`
 //! carries the proofs of its cells, so that whoever asked can check them too.
 
+mod economy;
 mod problem;
 mod reads;
 mod service;

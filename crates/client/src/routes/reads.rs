@@ -9,14 +9,19 @@ use serde_json::{Value, json as object};
 use tessera_canon::{Describe, Hash};
 use tessera_ledger::{Key, keys, query, record::*};
 
-type Found = Result<Option<Value>, Problem>;
+pub(super) type Found = Result<Option<Value>, Problem>;
 
-fn one(record: Option<impl Describe>) -> Found {
+pub(super) fn one(record: Option<impl Describe>) -> Found {
     Ok(record.as_ref().map(json))
 }
 
 /// A page of the list `id`: its length, and what `item` makes of each id.
-fn page(view: &View, args: &Args, id: &Hash, mut item: impl FnMut(&Hash) -> Option<Value>) -> Found {
+pub(super) fn page(
+    view: &View,
+    args: &Args,
+    id: &Hash,
+    mut item: impl FnMut(&Hash) -> Option<Value>,
+) -> Found {
     let (from, limit) = args.page()?;
     let total = view.read::<ListLength>(&keys::list_length(id)).map_or(0, |length| length.count);
     let slots = from.min(total)..from.saturating_add(limit).min(total);
@@ -145,11 +150,6 @@ pub(super) fn member(view: &View, args: &Args) -> Found {
     one(query::member(view.source(), &args.hash("run")?, &args.key("account")?))
 }
 
-pub(super) fn offers(view: &View, args: &Args) -> Found {
-    let list = keys::list_of_offers(&args.hash("run")?);
-    page(view, args, &list, |id| query::offer(view.source(), id).as_ref().map(json))
-}
-
 pub(super) fn account(view: &View, args: &Args) -> Found {
     let key = args.key("account")?;
     Ok(query::account(view.source(), &key).map(|account| {
@@ -176,10 +176,6 @@ pub(super) fn notes(view: &View, args: &Args) -> Found {
 
 pub(super) fn note(view: &View, args: &Args) -> Found {
     one(query::note(view.source(), &args.hash("note")?))
-}
-
-pub(super) fn offer(view: &View, args: &Args) -> Found {
-    one(query::offer(view.source(), &args.hash("offer")?))
 }
 
 pub(super) fn order(view: &View, args: &Args) -> Found {

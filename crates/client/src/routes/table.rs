@@ -1,6 +1,6 @@
 //! The table itself. An entry is all that a query needs: see [`super`].
 
-use super::{Answer, Kind, Param, Route, reads};
+use super::{Answer, Kind, Param, Route, economy, reads};
 
 const fn param(name: &'static str, kind: Kind, about: &'static str) -> Param {
     Param { name, kind, about }
@@ -13,7 +13,7 @@ const PROOF: Param =
     param("proof", Kind::Flag, "1: give the proofs of all cells that the answer follows from");
 const FROM: Param = param("from", Kind::Number, "First item of the page, from 0");
 const LIMIT: Param = param("limit", Kind::Number, "Most items of the page, at most 100");
-const SUBJECT: Param = param("subject", Kind::Hash, "A run, key, note, order, offer or transaction");
+const SUBJECT: Param = param("subject", Kind::Hash, "A run, key, note, order or transaction");
 const PROPOSAL: Param = param("proposal", Kind::Hash, "Proposal id");
 const HEIGHT: Param = param("height", Kind::Number, "Height of a block");
 
@@ -61,8 +61,41 @@ routes! {
     "/runs/{run}/windows/{window}/stages/{stage}", "A stage's report of a window and its claims",
         [RUN, WINDOW, STAGE, PROOF],
         concat!("/runs/", id!(), "/windows/0/stages/1"), Answer::Read(reads::claims);
-    "/runs/{run}/offers", "Credits of a run for sale at a posted price", [RUN, FROM, LIMIT, PROOF],
-        concat!("/runs/", id!(), "/offers?limit=10"), Answer::Read(reads::offers);
+    "/runs/{run}/credits/book", "The auction of a run's credits: batch, half, sealed orders by number, opened ones",
+        [RUN, FROM, LIMIT, PROOF],
+        concat!("/runs/", id!(), "/credits/book?limit=10"), Answer::Read(economy::credit_book);
+    "/runs/{run}/shares/book", "The auction of a run's shares: batch, half, sealed orders by number, opened ones",
+        [RUN, FROM, LIMIT, PROOF],
+        concat!("/runs/", id!(), "/shares/book?limit=10"), Answer::Read(economy::share_book);
+    "/runs/{run}/credits/prices", "The last 32 prices of a run's credits, their median, the bound of the reserve",
+        [RUN, PROOF],
+        concat!("/runs/", id!(), "/credits/prices"), Answer::Read(economy::credit_prices);
+    "/runs/{run}/shares/prices", "The last 32 prices of a run's shares, and their median", [RUN, PROOF],
+        concat!("/runs/", id!(), "/shares/prices"), Answer::Read(economy::share_prices);
+    "/runs/{run}/stage-prices", "What the hosts of each stage are paid for a credit, where an auction set it",
+        [RUN, PROOF],
+        concat!("/runs/", id!(), "/stage-prices"), Answer::Read(economy::stage_prices);
+    "/runs/{run}/auto-sell", "The auto-sell pool of a run", [RUN, PROOF],
+        concat!("/runs/", id!(), "/auto-sell"), Answer::Read(economy::auto_sell);
+    "/runs/{run}/auto-sell/{account}", "An account's shares in the auto-sell pool of a run", [RUN, ACCOUNT, PROOF],
+        concat!("/runs/", id!(), "/auto-sell/", id!()), Answer::Read(economy::wrap);
+    "/runs/{run}/proceeds/{account}", "U that an account can claim: auto-sell, and runs that descend from this one",
+        [RUN, ACCOUNT, PROOF],
+        concat!("/runs/", id!(), "/proceeds/", id!()), Answer::Read(economy::proceeds);
+    "/market-orders/{order}", "An order of an auction that is not cleared yet",
+        [param("order", Kind::Hash, "Order id"), PROOF],
+        concat!("/market-orders/", id!()), Answer::Read(economy::order);
+    "/runs/{run}/audits", "What audits of a run found", [RUN, PROOF],
+        concat!("/runs/", id!(), "/audits"), Answer::Read(economy::audits);
+    "/runs/{run}/conduct/{account}", "What a run's verdicts say of an account", [RUN, ACCOUNT, PROOF],
+        concat!("/runs/", id!(), "/conduct/", id!()), Answer::Read(economy::conduct);
+    "/runs/{run}/vesting/{account}", "What the transfer lock holds of an account's shares, and what can move now",
+        [RUN, ACCOUNT, PROOF],
+        concat!("/runs/", id!(), "/vesting/", id!()), Answer::Read(economy::vesting);
+    "/disputes", "The open disputes", [FROM, LIMIT, PROOF],
+        "/disputes?limit=10", Answer::Read(economy::disputes);
+    "/disputes/{dispute}", "An open dispute", [param("dispute", Kind::Hash, "Dispute id"), PROOF],
+        concat!("/disputes/", id!()), Answer::Read(economy::dispute);
     "/runs/{run}/policy", "The policy of a run in force, which its owners can change", [RUN, PROOF],
         concat!("/runs/", id!(), "/policy"), Answer::Read(reads::policy);
     "/runs/{run}/extraction", "The last extraction report of a run, and the measurements it knows", [RUN, PROOF],
@@ -91,8 +124,6 @@ routes! {
         concat!("/accounts/", id!(), "/notes"), Answer::Read(reads::notes);
     "/notes/{note}", "A note", [param("note", Kind::Hash, "Note id"), PROOF],
         concat!("/notes/", id!()), Answer::Read(reads::note);
-    "/offers/{offer}", "An offer", [param("offer", Kind::Hash, "Offer id"), PROOF],
-        concat!("/offers/", id!()), Answer::Read(reads::offer);
     "/orders/{order}", "A lock of notes for a session, its money, its settlement",
         [param("order", Kind::Hash, "Order id"), PROOF],
         concat!("/orders/", id!()), Answer::Read(reads::order);
@@ -109,7 +140,7 @@ routes! {
     "/blocks/{height}", "The final block at a height", [HEIGHT], "/blocks/1", Answer::Block;
     "/transactions/{tx}", "What became of a transaction", [param("tx", Kind::Hash, "Transaction id")],
         concat!("/transactions/", id!()), Answer::Transaction;
-    "/events/{subject}", "Events and transactions that name a run, key, note, order, offer or transaction, proved",
+    "/events/{subject}", "Events and transactions that name a run, key, note, order or transaction, proved",
         [SUBJECT, param("from", Kind::Number, "First height of interest"),
          param("skip", Kind::Number, "Items of that height to skip, which came before"), LIMIT, PROOF],
         concat!("/events/", id!(), "?from=1&limit=20"), Answer::Events;

@@ -198,11 +198,9 @@ impl Scan {
         for record in self.works.iter().filter(|record| record.run == run) {
             work += at(history::work_of(&run, &record.account), record.amount.0);
         }
-        let exact = if run == Hash::ZERO {
-            votes <= U256::from(proposal.total)
-        } else {
-            votes == U256::from(proposal.total)
-        };
+        // Who was bonded then may be gone, and shares that stood in a sale's escrow vote with nobody: their cell goes
+        // with the order. Tests without a market find the sum exact.
+        let exact = votes <= U256::from(proposal.total);
         hold("GOV", exact, || format!("votes at the snapshot {votes}, {proposal:?}"))?;
         hold("GOV", work == proposal.work.0, || format!("work at the snapshot {work}, {proposal:?}"))
     }

@@ -19,7 +19,7 @@ use crate::{
     },
     note::{self, NewNote},
     ownership::class_account,
-    record::{AutoSell, Batch, ClassHolding, Credits, Held, MarketOrder, MarketParams, OrderNotes, Owner},
+    record::{AutoSell, Batch, Credits, Held, Lineage, MarketOrder, MarketParams, OrderNotes, Owner},
     runs::policy,
     shares,
     store::{Stop, View},
@@ -71,7 +71,7 @@ fn prepare(view: &View<'_>, batches: &[Key], runs: &[Hash]) -> Result<(), Stop> 
         let accounts = [keys::auto_sell_account(run), keys::fund_account()];
         wanted.extend(accounts.map(|account| keys::owner(run, &account)));
         wanted.extend([keys::run_policy(run), keys::auto_sell(run), keys::proceeds(run)]);
-        wanted.push(keys::class_holding(run));
+        wanted.push(keys::lineage(run));
     }
     for key in batches {
         let Some(batch) = view.get::<Batch>(key)? else { continue };
@@ -208,7 +208,7 @@ fn forfeit(view: &mut View<'_>, params: &MarketParams, order: &MarketOrder) -> R
 
 /// The run whose owners hold shares of `child` as a class.
 fn parent_of(view: &View<'_>, child: &Hash) -> Result<Option<Hash>, Stop> {
-    Ok(view.get::<ClassHolding>(&keys::class_holding(child))?.map(|class| class.parent))
+    Ok(view.get::<Lineage>(&keys::lineage(child))?.map(|lineage| lineage.parent))
 }
 
 /// Holders without a key that have credits to sell in the market of the run's current series.

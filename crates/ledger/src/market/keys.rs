@@ -56,10 +56,6 @@ pub fn owner_proceeds(of: &Hash, account: &PublicKey) -> Key {
 pub fn host_offer(run: &Hash, stage: u16, account: &PublicKey) -> Key {
     key(70, (*run, stage, *account))
 }
-/// [`crate::record::ClassHolding`].
-pub fn class_holding(child: &Hash) -> Key {
-    key(72, *child)
-}
 /// [`crate::record::MarketParams`].
 pub fn market_params() -> Key {
     key(73, 0u8)

@@ -176,10 +176,6 @@ record! {
     pub struct OwnerProceeds { pub of: Hash, pub account: PublicKey, pub part: Part, pub due: u128 }
 }
 record! {
-    /// The run whose owners hold shares of `child` as a class.
-    pub struct ClassHolding { pub child: Hash, pub parent: Hash }
-}
-record! {
     /// A host's ask in the next auction of its stage.
     pub struct HostOffer {
         pub run: Hash,

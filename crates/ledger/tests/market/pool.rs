@@ -171,8 +171,9 @@ fn a_child_pays_the_owners_of_its_parent() {
     let half = world.shares(&child, 0) / 2;
     let class: PublicKey = ownership::class_account(&RUN, &child);
     world.ok(0, TransferShares { run: child, to: class, amount: half });
-    let cell = Cell::pack(&ClassHolding { child, parent: RUN }.into());
-    world.state.0.insert(keys::class_holding(&child), cell);
+    let lineage = Lineage { child, parent: RUN, depth: 1, shares: 0, inherited: 0 };
+    let cell = Cell::pack(&lineage.into());
+    world.state.0.insert(keys::lineage(&child), cell);
     wrap(&mut world, 1, quarter);
     world.next_boundary();
     world.next_boundary();

@@ -298,7 +298,7 @@ fn cut_names(path: &Path, end: u64) -> io::Result<()> {
 mod tests {
     use super::*;
     use tessera_canon::{PublicKey, SecretKey};
-    use tessera_ledger::{Action, Tx, action::Transfer, event};
+    use tessera_ledger::{Action, FeeSource, Tx, action::Transfer, event};
 
     const NETWORK: Hash = Hash([1; 32]);
 
@@ -311,7 +311,8 @@ mod tests {
     fn block(height: u64) -> (Vec<SignedTx>, Vec<Event>) {
         let (from, to) = (key(height as u8 % 3 + 1), key(9).public());
         let action = Action::Transfer(Transfer { to, amount: 5 });
-        let tx = Tx { network: NETWORK, sender: from.public(), nonce: height, fee: 1, action };
+        let fee_from = FeeSource::default();
+        let tx = Tx { network: NETWORK, sender: from.public(), nonce: height, fee: 1, fee_from, action };
         let events = vec![
             event::FeePaid { payer: from.public(), amount: 1 }.into(),
             event::Transferred { from: from.public(), to, amount: 5 }.into(),

@@ -1,7 +1,7 @@
 //! Keep the ledger: run a validator from its folder and answer light clients.
 
 use crate::{
-    folder::{Folder, FolderError},
+    folder::{Folder, FolderError, KeepBlocks},
     keyfile::{self, KeyFileError},
     ledger::{
         Answerer, RpcServer,
@@ -11,12 +11,15 @@ use crate::{
     network::NetworkFile,
     switchboard::Switchboard,
 };
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tessera_canon::PublicKey;
 use tessera_chain::Header;
 use tessera_net::Transport;
 use tessera_validator::{
-    StartError, Status, Timing, Validator, ValidatorConfig, ValidatorHandle,
+    StartError, Status, Timing, VOTE_NOTES, Validator, ValidatorConfig, ValidatorHandle, VotesLost,
     committee::{CommitteeError, SecretShare},
 };
 
@@ -43,12 +46,40 @@ pub enum ValidateError {
         folder.display()
     )]
     Damaged { folder: PathBuf, reason: String },
+    /// The record of its votes has a gap.
+    #[error("the validator of {} must not vote: {cause}", folder.display())]
+    Votes { folder: PathBuf, cause: VotesLost },
     /// Key trouble.
     #[error(transparent)]
     Key(#[from] KeyFileError),
     /// Folder trouble.
     #[error(transparent)]
     Folder(#[from] FolderError),
+}
+
+/// What somebody decides about a validator's start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choices {
+    /// Set a damaged ledger aside; see [`ValidatorNode::start`].
+    pub repair: bool,
+    /// Where the folder is new, download the state instead of executing all blocks.
+    pub sync: bool,
+    /// Blocks to keep; else what `node.json` says, else the default.
+    pub keep_blocks: Option<KeepBlocks>,
+}
+
+/// Put the notes of the last votes from the ledger in `aside` into the one to come, if they can be read.
+fn keep_notes(aside: &Path, folder: &Folder) -> Result<(), FolderError> {
+    match std::fs::read(aside.join(VOTE_NOTES)) {
+        Ok(notes) => {
+            let ledger = Folder::open(&folder.ledger_path())?;
+            ledger.write(VOTE_NOTES, &notes)
+        }
+        Err(cause) => {
+            tracing::warn!(%cause, "no notes of the last votes: a repaired validator may vote a second time in a view");
+            Ok(())
+        }
+    }
 }
 
 /// A running validator with its service for light clients.
@@ -64,15 +95,15 @@ impl ValidatorNode {
     /// Start the validator of `folder`, whose key must be one of `network`'s validators, and answer questions
     /// that come over `switchboard`. The folder's lock must be held by the caller.
     ///
-    /// With `repair`, a ledger that does not open is set aside (never deleted) and the state is fetched from the
-    /// other validators; a sound one is used as it is. The votes that this validator has cast lie in the ledger's
-    /// folder, so a repaired validator may vote a second time in a view: with 3f + 1 validators no more than f
-    /// of them may be repaired at a time, and somebody must decide that.
+    /// With `repair`, a ledger that does not open or lacks votes is set aside (never deleted) and the state is fetched
+    /// from the other validators; a sound one is used as it is. The notes of the last votes are kept, and the
+    /// repaired validator begins after them, so it does not vote twice in a view. Where the notes are lost too it could:
+    /// with 3f + 1 validators no more than f of them may be repaired at a time, and somebody must decide that.
     pub async fn start<T: Transport>(
         folder: &Folder,
         network: &NetworkFile,
         switchboard: &Switchboard<T>,
-        repair: bool,
+        choices: Choices,
     ) -> Result<Self, ValidateError> {
         let key = folder.key()?;
         let Some(own) = network.validator(&key.public()) else {
@@ -93,19 +124,26 @@ impl ValidatorNode {
             genesis: network.genesis.clone(),
             committee: network.validators.iter().map(|entry| (entry.key, entry.consensus)).collect(),
             data_dir: folder.ledger_path(),
-            state_sync: false,
+            state_sync: choices.sync,
             timing: TIMING,
+            keep_blocks: choices.keep_blocks.or(folder.config()?.keep_blocks).unwrap_or_default().number(),
         };
         let mut set_aside = None;
-        let handle = match Validator::start(config.clone()).await {
-            Err(StartError::Damaged { .. }) if repair => {
-                set_aside = Some(folder.set_ledger_aside()?);
+        let first = match Validator::start(config.clone()).await {
+            Err(StartError::Damaged { .. } | StartError::Votes { .. }) if choices.repair => {
+                let aside = folder.set_ledger_aside()?;
+                keep_notes(&aside, folder)?;
+                set_aside = Some(aside);
                 config.state_sync = true;
-                Validator::start(config).await?
+                Validator::start(config).await
             }
+            other => other,
+        };
+        let handle = match first {
             Err(StartError::Damaged { folder, reason }) => {
                 return Err(ValidateError::Damaged { folder, reason });
             }
+            Err(StartError::Votes { folder, cause }) => return Err(ValidateError::Votes { folder, cause }),
             other => other?,
         };
         let index = SharedIndex::open(&folder.index_path(), network.id);

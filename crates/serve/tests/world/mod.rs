@@ -20,7 +20,7 @@ use tessera_ledger::{
     record::*,
 };
 use tessera_model::{RunSpec, StageWeights};
-use tessera_serve::*;
+use tessera_serve::{Host, *};
 use tessera_wire::serving::*;
 
 pub const PRICE: ChunkPrice = ChunkPrice { prompt_tokens: 4, generated_tokens: 4 };
