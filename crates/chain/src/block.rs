@@ -101,6 +101,11 @@ impl Header {
             proposer: self.proposer,
         }
     }
+    /// What the committee signs to make this header final.
+    pub fn proposal(&self) -> types::Proposal<BlockDigest> {
+        let round = Round::new(Epoch::zero(), View::new(self.view));
+        types::Proposal::new(round, View::new(self.parent_view), blake3::Digest(self.digest().0))
+    }
     /// The round whose seed this block must carry.
     pub fn seed_round(&self) -> Round {
         Round::new(Epoch::zero(), View::new(self.parent_view))

@@ -92,6 +92,20 @@ impl BlockSession {
     pub fn supply(&mut self, key: Key, cell: Option<Cell>) {
         self.supplied.entry(key).or_insert(cell);
     }
+    /// Say that `tx`'s signature was verified already, so that [`BlockSession::apply`] does not do it again.
+    /// The driver vouches for it: a wrong word here lets a forgery through.
+    pub fn vouch(&mut self, tx: &SignedTx) {
+        self.checked.insert(digest(SEEN, tx));
+    }
+    /// Why `tx` may not stand in a block now, if so; looks only, and at little. Its signature must be vouched for.
+    pub fn inadmissible(&self, tx: &SignedTx) -> Result<Option<TxError>, Need> {
+        let view = View::new(&self.context, &self.supplied, &self.written, &self.lists);
+        match account::check_envelope(&view, tx, self.checked.contains(&digest(SEEN, tx))) {
+            Ok(()) => Ok(None),
+            Err(Stop::Refused(error)) => Ok(Some(error)),
+            Err(Stop::Need(keys)) => Err(Need(keys)),
+        }
+    }
     /// Epoch boundary work if this height is one, and seat draws.
     pub fn begin(&mut self) -> Result<(), Need> {
         only_need(self.attempt(epoch::begin))

@@ -15,11 +15,12 @@
 use crate::{
     application::{App, Databases, State, genesis_block},
     beacon::SeedBook,
-    desk::{Desk, Query},
+    desk::{Desk, MAX_PASSED_BYTES, Query},
     execute::GenesisCells,
     journal::Journal,
     mempool::Mempool,
     pacing::{Paced, Timing},
+    verified::Verified,
 };
 use commonware_broadcast::buffered;
 use commonware_consensus::{
@@ -63,7 +64,7 @@ use std::{
 };
 use tessera_canon::{Hash, codec::FixedSize};
 use tessera_chain::{Block, BlockDigest, Scheme};
-use tessera_ledger::{Cell, MAX_TX_BYTES};
+use tessera_ledger::Cell;
 use tokio::sync::mpsc;
 
 /// Numbers of the channels between validators; the last one carries transactions.
@@ -89,8 +90,40 @@ pub(crate) fn max_message(members: u32) -> u32 {
         marshal::max_payload_size::<Standard<Block>, Scheme>(members, &()),
         probe::max_payload_size::<Standard<Block>, Scheme>(members),
         state_resolver::max_payload_size::<mmr::Family, BlockDigest>(SYNC_BATCH, operation),
-        MAX_TX_BYTES,
+        MAX_PASSED_BYTES,
     ])
+}
+
+/// How the state lies on disk, in files whose names begin with `name`.
+pub(crate) fn state_config(name: &str, cache: &CacheRef) -> FixedConfig<EightCap, Sequential> {
+    FixedConfig {
+        merkle_config: MmrConfig {
+            journal_partition: format!("{name}-mmr-journal"),
+            metadata_partition: format!("{name}-mmr-meta"),
+            items_per_blob: NZU64!(65_536),
+            write_buffer: BUFFER,
+            replay_buffer: BUFFER,
+            strategy: Sequential,
+            page_cache: cache.clone(),
+        },
+        journal_config: LogConfig {
+            partition: format!("{name}-log"),
+            items_per_blob: NZU64!(16_384),
+            page_cache: cache.clone(),
+            write_buffer: BUFFER,
+            replay_buffer: BUFFER,
+        },
+        grafted_metadata_partition: format!("{name}-grafted"),
+        translator: EightCap,
+        init_cache: Some(NZUsize!(1024)),
+        init_buffer: NZUsize!(1 << 20),
+        init_concurrency: (),
+    }
+}
+
+/// The cache of pages of all stores of one validator.
+pub(crate) fn page_cache() -> CacheRef {
+    CacheRef::new(NZU16!(4096), NZUsize!(1024))
 }
 
 /// What makes one validator of one network.
@@ -148,7 +181,7 @@ where
         state_sync,
         queries,
     } = parts;
-    let cache = CacheRef::new(NZU16!(4096), NZUsize!(1024));
+    let cache = page_cache();
     let [votes, certificates, resolution, backfill, blocks, state_net, probe_net, gossip] = channels;
 
     let resolver = marshal_resolver::init(
@@ -262,29 +295,7 @@ where
         );
     sync_server.start(state_net);
 
-    let db_config: FixedConfig<EightCap, Sequential> = FixedConfig {
-        merkle_config: MmrConfig {
-            journal_partition: format!("{name}-mmr-journal"),
-            metadata_partition: format!("{name}-mmr-meta"),
-            items_per_blob: NZU64!(65_536),
-            write_buffer: BUFFER,
-            replay_buffer: BUFFER,
-            strategy: Sequential,
-            page_cache: cache.clone(),
-        },
-        journal_config: LogConfig {
-            partition: format!("{name}-log"),
-            items_per_blob: NZU64!(16_384),
-            page_cache: cache.clone(),
-            write_buffer: BUFFER,
-            replay_buffer: BUFFER,
-        },
-        grafted_metadata_partition: format!("{name}-grafted"),
-        translator: EightCap,
-        init_cache: Some(NZUsize!(1024)),
-        init_buffer: NZUsize!(1 << 20),
-        init_concurrency: (),
-    };
+    let db_config = state_config(&name, &cache);
     let seeds = SeedBook::default();
     let application = App {
         network,
@@ -295,6 +306,7 @@ where
         marshal: marshal.clone(),
         journal: journal.clone(),
         pool: pool.clone(),
+        verified: Verified::default(),
     };
     let (actor, stateful) = Stateful::new(
         context.child("stateful"),

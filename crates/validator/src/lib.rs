@@ -18,10 +18,12 @@ mod desk;
 mod engine;
 mod execute;
 mod journal;
+pub mod measure;
 mod mempool;
 mod node;
 mod pacing;
 pub mod simulation;
+mod verified;
 
 pub use desk::ProveError;
 pub use journal::{FEED_BLOCKS, FinalizedBlock, MAX_RECEIPTS};
