@@ -22,6 +22,7 @@ mod network;
 mod relay;
 mod rows;
 mod state;
+mod text;
 
 pub use error::LedgerBenchError;
 pub use flags::LedgerBench;
@@ -36,5 +37,9 @@ impl LedgerBench {
             Some(role) => role.play().map(|()| None),
             None => rows::report(self, again).map(Some),
         }
+    }
+    /// The results for people.
+    pub fn text(report: &Report) -> String {
+        text::text(report)
     }
 }

@@ -32,8 +32,8 @@ fn progress(text: &str) {
         writeln!(std::io::stderr(), "{}{text}", if std::io::stderr().is_terminal() { "" } else { "bench: " });
 }
 
+/// All rows that were asked for.
 pub(crate) fn report(bench: &LedgerBench, again: &[&str]) -> Result<Report, LedgerBenchError> {
-    let mut report = Report::begin("ledger", bench.revision.clone(), 1);
     let failed = || LedgerBenchError::io("make a folder for the processes");
     let scratch = match &bench.scratch {
         Some(folder) => {
@@ -42,6 +42,16 @@ pub(crate) fn report(bench: &LedgerBench, again: &[&str]) -> Result<Report, Ledg
         }
         None => tempfile::tempdir().map_err(failed())?,
     };
+    let measured = measure(bench, again, scratch.path());
+    if let Err(LedgerBenchError::Child { .. }) = &measured {
+        // The error names a file in it.
+        let _ = scratch.keep();
+    }
+    measured
+}
+
+fn measure(bench: &LedgerBench, again: &[&str], scratch: &Path) -> Result<Report, LedgerBenchError> {
+    let mut report = Report::begin("ledger", bench.revision.clone(), 1);
     let wants = |part| bench.only.contains(&part);
     let cores = report.machine.cores as f64;
     let mut signatures = None;
@@ -51,7 +61,7 @@ pub(crate) fn report(bench: &LedgerBench, again: &[&str]) -> Result<Report, Ledg
         signatures = Some(limit.median);
         report.rows.push(limit);
         progress("blocks as fast as they can come");
-        let seen = sparse(bench, again, scratch.path(), (FASTEST_MS, FASTEST_MS), None, "fastest")?;
+        let seen = sparse(bench, again, scratch, (FASTEST_MS, FASTEST_MS), None, "fastest")?;
         let name = format!("validator::blocks/validators={}/interval_ms={FASTEST_MS}", bench.validators);
         let rate = Samples::new(vec![seen.blocks_per_second]);
         let blocks = seen.blocks_per_second * seen.took;
@@ -64,15 +74,10 @@ pub(crate) fn report(bench: &LedgerBench, again: &[&str]) -> Result<Report, Ledg
     if wants(Part::Load) {
         for rate in &bench.rate {
             progress(&format!("{rate} transactions a second for {} s", bench.seconds));
-            let seen = run(
-                bench,
-                again,
-                scratch.path(),
-                (bench.interval_ms, bench.idle_ms),
-                None,
-                "load",
-                |network| load::steady(network, bench.validators.into(), *rate, bench.seconds),
-            )?;
+            let seen =
+                run(bench, again, scratch, (bench.interval_ms, bench.idle_ms), None, "load", |network| {
+                    load::steady(network, bench.validators.into(), *rate, bench.seconds)
+                })?;
             report.rows.push(load_row(bench, *rate, &seen, signatures.map(|limit| limit * cores)));
         }
     }
@@ -82,13 +87,12 @@ pub(crate) fn report(bench: &LedgerBench, again: &[&str]) -> Result<Report, Ledg
             let delay = Duration::from_millis(u64::from(*one_way));
             let links = Impairment { one_way: delay, rate: f64::from(bench.mbit) * 1e6 / 8.0 };
             let links = (*one_way > 0).then_some(links);
-            let seen =
-                sparse(bench, again, scratch.path(), (bench.interval_ms, bench.idle_ms), links, "finality")?;
+            let seen = sparse(bench, again, scratch, (bench.interval_ms, bench.idle_ms), links, "finality")?;
             report.rows.push(finality_row(bench, *one_way, &seen));
         }
     }
     if wants(Part::State) {
-        state_rows(bench, again, scratch.path(), &mut report)?;
+        state_rows(bench, again, scratch, &mut report)?;
     }
     report.notes.push(format!(
         "final: from the offer at one validator until that validator has applied the final block; block interval {} ms under load, {} ms idle",

@@ -4,25 +4,32 @@
 
 use crate::context::Output;
 use anyhow::Result;
+use tessera_bench_ledger::LedgerBench;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     #[command(flatten)]
     Arithmetic(tessera_bench::Bench),
     /// Transactions a second, time to finality, the root of a large state, a light client's work
-    Ledger(tessera_bench_ledger::LedgerBench),
+    Ledger(LedgerBench),
 }
 
 pub(crate) fn run(command: Command, output: Output) -> Result<()> {
-    let report = match command {
-        Command::Arithmetic(bench) => bench.run()?,
-        // It has runtimes of its own, which do not start within one.
-        Command::Ledger(bench) => std::thread::scope(|scope| {
-            scope.spawn(|| bench.run(&["bench", "ledger"])).join().expect("a panic was printed already")
-        })?,
-    };
-    if let Some(report) = report {
-        output.result(&report.json(), || report.text());
+    match command {
+        Command::Arithmetic(bench) => {
+            if let Some(report) = bench.run()? {
+                output.result(&report.json(), || report.text());
+            }
+        }
+        Command::Ledger(bench) => {
+            // It has runtimes of its own, which do not start within one.
+            let report = std::thread::scope(|scope| {
+                scope.spawn(|| bench.run(&["bench", "ledger"])).join().expect("a panic was printed already")
+            })?;
+            if let Some(report) = report {
+                output.result(&report.json(), || LedgerBench::text(&report));
+            }
+        }
     }
     Ok(())
 }
