@@ -8,7 +8,7 @@ use commonware_cryptography::{
 };
 use std::{fmt, str::FromStr};
 use tessera_canon::{
-    Hash, List, PublicKey,
+    Describe, Described, Hash, List, PublicKey,
     bytes::BufMut,
     codec::{Buf, EncodeSize, Error, FixedSize, Read, Write},
     decode, encode,
@@ -120,6 +120,15 @@ pub struct CertifiedHeader {
     pub certificate: Finalization,
 }
 
+impl Describe for CertifiedHeader {
+    fn describe(&self) -> Described {
+        Described::Record(vec![
+            ("header", self.header.describe()),
+            ("links", self.links.describe()),
+            ("certificate", Described::Bytes(encode(&self.certificate.certificate).to_vec())),
+        ])
+    }
+}
 impl Write for CertifiedHeader {
     fn write(&self, buf: &mut impl BufMut) {
         self.header.write(buf);

@@ -7,10 +7,10 @@ use commonware_storage::{
     qmdb::{any::value::FixedEncoding, current::ordered::proof::constant},
 };
 use tessera_canon::{
-    Blob, Hash, List,
+    Blob, Describe, Described, Hash, List,
     bytes::BufMut,
     codec::{Buf, EncodeSize, Error, Read, Write},
-    record,
+    encode, record,
 };
 use tessera_ledger::Cell;
 
@@ -42,6 +42,17 @@ pub struct ProvedEntry {
     pub proof: Blob<MAX_PROOF_BYTES>,
 }
 
+impl Describe for ProvedEntry {
+    fn describe(&self) -> Described {
+        let cell =
+            self.cell.map_or(Described::None, |cell| Described::Bytes(encode(&PackedCell(cell)).to_vec()));
+        Described::Record(vec![
+            ("key", self.key.describe()),
+            ("cell", cell),
+            ("proof", self.proof.describe()),
+        ])
+    }
+}
 impl Write for ProvedEntry {
     fn write(&self, buf: &mut impl BufMut) {
         self.key.write(buf);
