@@ -71,6 +71,10 @@ bench KIND="gemm" *ARGS:
 bench-all *ARGS:
     sh bench/all.sh {{ARGS}}
 
+# Slow lane: the ledger as real processes on this machine: load, finality over impaired links, a large state; about 10 minutes.
+bench-ledger *ARGS:
+    cargo run --quiet --release -p tessera-bench-ledger -- ledger {{ARGS}}
+
 # Slow lane: a stage beside PyTorch, which it downloads, for example `just peer --preset base --compile --store`.
 peer *ARGS:
     python3 bench/peer_pytorch.py {{ARGS}}

@@ -63,10 +63,7 @@ impl Bench {
             Bench::Decode(flags) => (&flags.common, decode::run(flags)?),
             Bench::Muon(flags) => (&flags.common, muon::run(flags)?),
         };
-        store::compare(&mut report, &common.results)?;
-        if common.store {
-            store::write(&mut report, &common.results)?;
-        }
+        report.settle(&common.results, common.store)?;
         Ok(Some(report))
     }
 }

@@ -1,14 +1,17 @@
 //! Hold results, and write them for people and for programs.
 
 use crate::{
+    error::BenchError,
     flags::Common,
     machine::{Machine, load},
     measure::Timing,
+    store,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -88,7 +91,7 @@ impl Row {
 /// The results of one run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// `machine`, `gemm`, `stage`, `decode` or `muon`.
+    /// `machine`, `gemm`, `stage`, `decode`, `muon` or `ledger`.
     pub kind: &'static str,
     /// Where it was measured.
     pub machine: Machine,
@@ -132,6 +135,32 @@ impl Report {
         report
     }
 
+    /// An empty report of another crate's measurements that begins now, of `rounds` rounds each.
+    pub fn begin(kind: &'static str, revision: Option<String>, rounds: u32) -> Report {
+        let mut report = Report {
+            kind,
+            machine: Machine::here(),
+            date: date(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())),
+            revision: revision.filter(|revision| !revision.is_empty()),
+            load: load(),
+            rounds,
+            rows: Vec::new(),
+            notes: Vec::new(),
+        };
+        if cfg!(debug_assertions) {
+            report.notes.push("built with debug assertions: a release build is several times faster".into());
+        }
+        report
+    }
+    /// Note in every row how it compares with the stored one of this machine, and with `store` put these in
+    /// their place.
+    pub fn settle(&mut self, results: &Path, store: bool) -> Result<(), BenchError> {
+        store::compare(self, results)?;
+        if store {
+            store::write(self, results)?;
+        }
+        Ok(())
+    }
     /// The results as one JSON object.
     pub fn json(&self) -> Value {
         json!({

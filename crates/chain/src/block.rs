@@ -21,8 +21,9 @@ const FIRST_BEACON: Domain = Domain::new("tessera/first-beacon/v1");
 const TX_LEAF: Domain = Domain::new("tessera/block-tx/v1");
 const EVENT_LEAF: Domain = Domain::new("tessera/block-event/v1");
 
-/// Most transactions in one block.
-pub const MAX_BLOCK_TXS: usize = 512;
+/// Most transactions in one block: with 512, a committee starved to two blocks a second could not work off a
+/// backlog at 1,000 transactions a second.
+pub const MAX_BLOCK_TXS: usize = 1024;
 /// Most bytes of encoded transactions in one block.
 pub const MAX_BLOCK_BYTES: usize = 512 << 10;
 /// Length of a seed: a compressed BLS12-381 G1 point.
@@ -100,6 +101,11 @@ impl Header {
             beacon: self.beacon(),
             proposer: self.proposer,
         }
+    }
+    /// What the committee signs to make this header final.
+    pub fn proposal(&self) -> types::Proposal<BlockDigest> {
+        let round = Round::new(Epoch::zero(), View::new(self.view));
+        types::Proposal::new(round, View::new(self.parent_view), blake3::Digest(self.digest().0))
     }
     /// The round whose seed this block must carry.
     pub fn seed_round(&self) -> Round {

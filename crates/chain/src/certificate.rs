@@ -8,10 +8,10 @@ use commonware_cryptography::{
 };
 use std::{fmt, str::FromStr};
 use tessera_canon::{
-    Hash, List, PublicKey,
+    Describe, Described, Hash, List, PublicKey,
     bytes::BufMut,
-    codec::{Buf, Error, FixedSize, Read, Write},
-    decode, encode, record,
+    codec::{Buf, EncodeSize, Error, FixedSize, Read, Write},
+    decode, encode,
 };
 
 /// Most headers between a block and the certificate that finalized it through a descendant.
@@ -105,18 +105,50 @@ impl Read for Identity {
     }
 }
 
-record! {
-    /// A header and what proves that it is final.
-    ///
-    /// Most blocks have a certificate of their own; one that was finalized by a descendant's carries the
-    /// headers between (`links`, oldest first, the last one certified).
-    pub struct CertifiedHeader {
-        /// The header that is final.
-        pub header: Header,
-        /// Its descendants up to the certified one; empty where `certificate` is for `header` itself.
-        pub links: List<Header, MAX_LINKS>,
-        /// The committee's signature.
-        pub certificate: Finalization,
+/// A header and what proves that it is final.
+///
+/// Most blocks have a certificate of their own; one that was finalized by a descendant's carries the
+/// headers between (`links`, oldest first, the last one certified). On the wire the certificate is its two
+/// signatures only: what they sign, round and digest, follows from the certified header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertifiedHeader {
+    /// The header that is final.
+    pub header: Header,
+    /// Its descendants up to the certified one; empty where `certificate` is for `header` itself.
+    pub links: List<Header, MAX_LINKS>,
+    /// The committee's signature.
+    pub certificate: Finalization,
+}
+
+impl Describe for CertifiedHeader {
+    fn describe(&self) -> Described {
+        Described::Record(vec![
+            ("header", self.header.describe()),
+            ("links", self.links.describe()),
+            ("certificate", Described::Bytes(encode(&self.certificate.certificate).to_vec())),
+        ])
+    }
+}
+impl Write for CertifiedHeader {
+    fn write(&self, buf: &mut impl BufMut) {
+        self.header.write(buf);
+        self.links.write(buf);
+        self.certificate.certificate.write(buf);
+    }
+}
+impl EncodeSize for CertifiedHeader {
+    fn encode_size(&self) -> usize {
+        let certificate = &self.certificate.certificate;
+        self.header.encode_size() + self.links.encode_size() + certificate.encode_size()
+    }
+}
+impl Read for CertifiedHeader {
+    type Cfg = ();
+    fn read_cfg(buf: &mut impl Buf, _: &()) -> Result<Self, Error> {
+        let (header, links) = (Header::read_cfg(buf, &())?, List::<Header, MAX_LINKS>::read_cfg(buf, &())?);
+        let proposal = links.last().unwrap_or(&header).proposal();
+        let certificate = Finalization { proposal, certificate: Read::read_cfg(buf, &())? };
+        Ok(Self { header, links, certificate })
     }
 }
 

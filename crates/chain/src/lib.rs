@@ -2,7 +2,7 @@
 //!
 //! A block is a [`Header`] and its transactions; its digest is the hash of the header, which binds the
 //! transactions, the events and the state. A [`CertifiedHeader`] adds one threshold signature of the
-//! committee (about 130 bytes, verified with a 96-byte group key that stays the same when members change).
+//! committee (about 100 bytes, verified with a 96-byte group key that stays the same when members change).
 //! A [`StateProof`] proves cells of the ledger, present or absent, against a certified header; an [`Inclusion`]
 //! proves events and transactions of its block.
 //! [`LightClient`] verifies all of it; trainers, hosts and users need nothing else.
@@ -23,6 +23,7 @@ mod block;
 mod certificate;
 mod inclusion;
 mod light;
+mod path;
 mod proof;
 
 pub use block::{
@@ -35,6 +36,7 @@ pub use certificate::{
 };
 pub use inclusion::{Inclusion, MAX_PROVED_EVENTS, MAX_PROVED_TXS, ProvedEvent, ProvedTx};
 pub use light::{LightClient, VerifyError};
+pub use path::{pack_absence, pack_presence};
 pub use proof::{
     CHUNK_BYTES, CellEncoding, ExclusionProof, MAX_PROOF_BYTES, MAX_PROVED_KEYS, PresenceProof, ProvedEntry,
     StateProof,

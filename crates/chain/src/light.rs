@@ -4,16 +4,17 @@
 //! says whether it was ever final.
 
 use crate::{
-    block::{event_leaf, tx_leaf},
+    block::{Header, event_leaf, tx_leaf},
     certificate::{CertifiedHeader, Identity, IdentityError, Scheme, consensus_namespace},
     inclusion::Inclusion,
-    proof::{CellEncoding, ExclusionProof, MAX_PROOF_DIGESTS, PresenceProof, ProvedEntry, StateProof},
+    path::{unpack_absence, unpack_presence},
+    proof::{CellEncoding, ProvedEntry, StateProof},
 };
 use commonware_consensus::types::Epoch;
 use commonware_cryptography::blake3::{Blake3, Digest};
 use commonware_parallel::Sequential;
 use rand::{SeedableRng, rngs::StdRng};
-use tessera_canon::{Domain, Hash, codec::Decode, digest};
+use tessera_canon::{Domain, Hash, digest};
 use tessera_ledger::Cell;
 
 const WEIGHTS: Domain = Domain::new("tessera/certificate-weights/v1");
@@ -90,7 +91,7 @@ impl LightClient {
             .entries
             .iter()
             .map(|entry| {
-                if entry_holds(entry, &header.state_root) {
+                if entry_holds(entry, header) {
                     Ok((entry.key, entry.cell))
                 } else {
                     Err(VerifyError::BadProof { key: entry.key, height: header.height })
@@ -124,13 +125,12 @@ impl LightClient {
     }
 }
 
-/// Whether one entry follows from `state_root`.
-fn entry_holds(entry: &ProvedEntry, state_root: &Hash) -> bool {
-    let (key, root, bytes) = (Digest(entry.key.0), Digest(state_root.0), entry.proof.bytes().clone());
+/// Whether one entry follows from the state of `header`.
+fn entry_holds(entry: &ProvedEntry, header: &Header) -> bool {
+    let (key, root) = (Digest(entry.key.0), Digest(header.state_root.0));
     match &entry.cell {
-        Some(cell) => PresenceProof::decode_cfg(bytes, &(MAX_PROOF_DIGESTS, ()))
-            .is_ok_and(|proof| proof.verify::<Blake3, CellEncoding>(key, *cell, &root)),
-        None => ExclusionProof::decode_cfg(bytes, &(MAX_PROOF_DIGESTS, (), ()))
-            .is_ok_and(|proof| proof.verify::<Blake3>(&key, &root)),
+        Some(cell) => unpack_presence(&entry.proof, header)
+            .is_some_and(|proof| proof.verify::<Blake3, CellEncoding>(key, *cell, &root)),
+        None => unpack_absence(&entry.proof, header).is_some_and(|proof| proof.verify::<Blake3>(&key, &root)),
     }
 }

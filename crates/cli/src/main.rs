@@ -64,7 +64,7 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Measure speed and memory against the machine's limits and its last stored results
     #[command(subcommand)]
-    Bench(tessera_bench::Bench),
+    Bench(bench::Command),
 }
 
 fn main() -> ExitCode {

@@ -10,12 +10,13 @@ use crate::{
     execute::{Cells, Executed, GenesisCells, execute},
     journal::Journal,
     mempool::Mempool,
+    verified::Verified,
 };
 use commonware_consensus::{
     marshal::{ancestry::Ancestry, core::Mailbox as Marshal, standard::Standard},
     types::Height,
 };
-use commonware_cryptography::blake3;
+use commonware_cryptography::{Digested, blake3};
 use commonware_glue::stateful::{
     Application, Finality, Input, Proposed,
     db::{DatabaseSet, Merkleized as _, Shared, Unmerkleized as _},
@@ -29,21 +30,30 @@ use commonware_storage::{
     translator::EightCap,
 };
 use commonware_utils::range::NonEmptyRange;
-use futures::StreamExt as _;
+use futures::{
+    StreamExt as _,
+    future::{Either, select},
+};
 use std::{
+    collections::BTreeMap,
+    pin::pin,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
-use tessera_canon::Hash;
+use tessera_canon::{Hash, PublicKey};
 use tessera_chain::{
     Block, BlockDigest, CHUNK_BYTES, Context, Header, Scheme, Seed, event_root, member_key, tx_root,
 };
 use tessera_ledger::{Cell, Key, SignedTx, TxError};
 
-/// How often a proposer looks again for its parent's seed.
+/// How long a proposer waits for a report of its parent's seed before it looks elsewhere again.
 const SEED_RETRY: Duration = Duration::from_millis(50);
-/// How often it does so before it gives up its turn.
+/// How often it waits in vain before it gives up its turn.
 const SEED_TRIES: usize = 10;
+
+/// Blocks between the newest final one and a proposal whose transactions the proposer leaves out beforehand;
+/// those of older ones are refused one by one.
+const MOST_UNFINISHED: usize = 16;
 
 /// The state: an authenticated map that proves presence and absence.
 pub(crate) type State<E> =
@@ -64,6 +74,7 @@ pub(crate) struct App {
     pub(crate) marshal: Marshal<Scheme, Standard<Block>>,
     pub(crate) journal: Journal,
     pub(crate) pool: Mempool,
+    pub(crate) verified: Verified,
 }
 
 /// The engine found the batch's chain abandoned, or its storage failed.
@@ -123,7 +134,11 @@ impl App {
             return Some(None);
         }
         let view = context.parent.0;
-        for _ in 0..SEED_TRIES {
+        let mut tries = 0;
+        while tries < SEED_TRIES {
+            let mut learned = pin!(self.seeds.learned());
+            // Poll once, so that a seed learned between the look and the wait is not missed.
+            let _ = futures::poll!(learned.as_mut());
             if self.seeds.get(view.get()).is_none()
                 && let Some(found) = self.marshal.get_finalization(Height::new(parent.height)).await
                 && found.proposal.round.view() == view
@@ -134,7 +149,9 @@ impl App {
                 let round = commonware_consensus::types::Round::new(context.round.epoch(), view);
                 return seed_holds(&self.scheme, round, &seed).then_some(Some(seed));
             }
-            clock.sleep(SEED_RETRY).await;
+            if let Either::Right(_) = select(learned, pin!(clock.sleep(SEED_RETRY))).await {
+                tries += 1;
+            }
         }
         tracing::debug!(view = view.get(), "the seed of the parent's round is unknown: no proposal");
         None
@@ -146,7 +163,8 @@ impl App {
         batch: Batch<E>,
         txs: Vec<SignedTx>,
     ) -> Option<(Executed, Sealed<E>)> {
-        let executed = execute(header.execution(), &self.cells, &Speculative::<E>(&batch), txs).await.ok()?;
+        let cells = Speculative::<E>(&batch);
+        let executed = execute(header.execution(), &self.cells, &cells, &self.verified, txs).await.ok()?;
         let written = executed
             .writes
             .iter()
@@ -158,6 +176,27 @@ impl App {
                 None
             }
         }
+    }
+    /// Next nonces of the senders whose transactions stand in `parent` or before it and are not final yet.
+    async fn next_nonces(
+        &self,
+        parent: Digested<Block>,
+        mut before: impl Ancestry<Block>,
+    ) -> BTreeMap<PublicKey, u64> {
+        let applied = self.journal.tip().map_or(0, |tip| tip.height);
+        let (mut next, mut block) = (BTreeMap::<PublicKey, u64>::new(), Some(parent));
+        for _ in 0..MOST_UNFINISHED {
+            let Some(unfinished) = block.filter(|block| block.inner().header().height > applied) else {
+                break;
+            };
+            for tx in unfinished.inner().txs() {
+                let nonce = next.entry(tx.body.sender).or_default();
+                *nonce = (*nonce).max(tx.body.nonce.saturating_add(1));
+            }
+            let more = unfinished.inner().header().height > applied + 1;
+            block = if more { before.next().await } else { None };
+        }
+        next
     }
     /// Rules that a header must obey beside its roots.
     fn header_holds(&self, header: &Header, parent: &Header) -> bool {
@@ -202,7 +241,9 @@ impl<E: Spawner + StorageContext> Application<E> for App {
         _: Input<(), ()>,
     ) -> Option<Proposed<Self, E>> {
         let mut ancestry = ancestry;
-        let parent = ancestry.next().await?.inner().header().clone();
+        let parent = ancestry.next().await?;
+        let next = self.next_nonces(parent.clone(), ancestry).await;
+        let parent = parent.inner().header().clone();
         let seed = self.parent_seed(&clock, &parent, &context).await?;
         let mut header = Header {
             network: self.network,
@@ -220,10 +261,11 @@ impl<E: Spawner + StorageContext> Application<E> for App {
             event_root: Hash::ZERO,
             seed,
         };
-        let (mut executed, merkleized) = self.run::<E>(&header, batch, self.pool.candidates()).await?;
+        let (mut executed, merkleized) = self.run::<E>(&header, batch, self.pool.candidates(&next)).await?;
         for (tx, receipt) in executed.refused.drain(..) {
             tracing::debug!(id = %tx.id(), ?receipt, "left out of the block");
-            // A nonce may be too high only because the ones before it have not arrived yet.
+            // A nonce may be too high only because the ones before it have not arrived yet. One that is too low
+            // was used by a final block: those that unfinished blocks use were not offered.
             if !matches!(receipt.error, Some(TxError::WrongNonce { expected, got }) if got > expected) {
                 self.pool.forget(&tx);
             }

@@ -14,29 +14,40 @@ use std::{
 };
 use tessera_canon::{decode, encode};
 use tessera_chain::{BlockDigest, SEED_BYTES, Scheme, Seed};
+use tokio::sync::Notify;
 
 /// Seeds kept: the newest views.
 const KEPT: usize = 256;
 
 /// Seeds of recent views, shared between the engine's reports and the proposer.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SeedBook(Arc<Mutex<BTreeMap<u64, Seed>>>);
+pub(crate) struct SeedBook {
+    seeds: Arc<Mutex<BTreeMap<u64, Seed>>>,
+    learned: Arc<Notify>,
+}
 
 impl SeedBook {
     /// The seed of `view`, if it was seen and not forgotten.
     pub(crate) fn get(&self, view: u64) -> Option<Seed> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&view).cloned()
+        self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(&view).cloned()
     }
     /// Remember the seed in a certificate of `view`.
     pub(crate) fn learn(&self, view: u64, certificate: &vrf::Certificate<MinSig>) {
         let Some(signature) = certificate.get() else { return };
         let mut bytes = [0; SEED_BYTES];
         bytes.copy_from_slice(&encode(&signature.seed_signature));
-        let mut seeds = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut seeds = self.seeds.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         seeds.insert(view, Seed { signature: bytes });
         while seeds.len() > KEPT {
             seeds.pop_first();
         }
+        drop(seeds);
+        self.learned.notify_waiters();
+    }
+    /// Wait until a seed is learned. Poll the future once before looking at [`SeedBook::get`].
+    pub(crate) fn learned(&self) -> impl Future<Output = ()> + Send + use<> {
+        let learned = self.learned.clone();
+        async move { learned.notified().await }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Answer those who ask a validator: take transactions, hand out blocks and headers, prove state.
 //!
 //! Runs inside the engine's runtime; the outside talks to it through one bounded queue of [`Query`]s.
-//! Transactions that it takes go to the other validators too, on a channel of their own, once.
+//! Transactions that it takes go to the other validators too, on a channel of their own, once, several in a
+//! message: the network limits messages, and a limit that is reached holds up votes too. Questions may take
+//! long and are answered beside each other; transactions never wait for them.
 
 use crate::{
     application::{App, Databases, State},
-    execute::{Cells, execute},
+    execute::Cells,
     mempool::SubmitError,
 };
 use commonware_consensus::{marshal::Identifier, types::Height};
@@ -14,16 +16,57 @@ use commonware_glue::stateful::Mailbox as StatefulMailbox;
 use commonware_p2p::{Receiver, Recipients, Sender};
 use commonware_runtime::{Handle, Spawner};
 use commonware_storage::Context as StorageContext;
-use futures::FutureExt as _;
-use std::time::Duration;
-use tessera_canon::{Blob, Hash, List, decode, encode};
-use tessera_chain::{Block, CertifiedHeader, Header, MAX_LINKS, MAX_PROVED_KEYS, ProvedEntry, StateProof};
-use tessera_ledger::{BlockContext, Cell, Key, MAX_TX_BYTES, SignedTx, query, record::Account};
+use futures::{FutureExt as _, StreamExt as _, future::Fuse, stream::FuturesUnordered};
+use std::{pin::pin, time::Duration};
+use tessera_canon::{Blob, Hash, List, PublicKey, decode, encode, record};
+use tessera_chain::{
+    Block, CertifiedHeader, Header, MAX_LINKS, MAX_PROVED_KEYS, ProvedEntry, StateProof, pack_absence,
+    pack_presence,
+};
+use tessera_ledger::{
+    BlockContext, BlockSession, Cell, Key, MAX_TX_BYTES, Need, SignedTx, keys, query, record::Account,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Attempts to prove against a header that is already final, and the pause between them.
 const PROVE_TRIES: usize = 40;
 const PROVE_PAUSE: Duration = Duration::from_millis(25);
+/// Questions that are answered at once.
+const AT_WORK: usize = 32;
+/// How long taken transactions are gathered before they are passed on: at most 125 messages a second.
+const GATHER: Duration = Duration::from_millis(8);
+/// Bytes of gathered transactions that are passed on at once.
+const GATHERED_BYTES: usize = 32 << 10;
+/// Most transactions in one message.
+const MAX_PASSED: usize = 512;
+/// Greatest message of transactions: what is gathered ends with the one that fills it.
+pub(crate) const MAX_PASSED_BYTES: usize = GATHERED_BYTES + MAX_TX_BYTES + 5;
+
+record! {
+    /// Transactions that one validator took, for the others.
+    struct Passed { txs: List<SignedTx, MAX_PASSED> }
+}
+
+/// Transactions that wait to be passed on.
+#[derive(Default)]
+struct Gathered {
+    txs: Vec<SignedTx>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn full(&self) -> bool {
+        self.bytes >= GATHERED_BYTES || self.txs.len() == MAX_PASSED
+    }
+    fn send<S: Sender<PublicKey = ed25519::PublicKey>>(&mut self, sender: &mut S) {
+        let Self { txs, .. } = std::mem::take(self);
+        if let Ok(txs) = List::new(txs)
+            && !txs.is_empty()
+        {
+            sender.send(Recipients::All, encode(&Passed { txs }), false);
+        }
+    }
+}
 
 /// Why no proof could be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,11 +95,16 @@ pub(crate) enum Query {
 }
 
 /// The desk of one validator.
-#[derive(Clone)]
 pub(crate) struct Desk<E: Spawner + StorageContext> {
     app: App,
     stateful: StatefulMailbox<E, App>,
     databases: Option<Databases<E>>,
+}
+
+impl<E: Spawner + StorageContext> Clone for Desk<E> {
+    fn clone(&self) -> Self {
+        Self { app: self.app.clone(), stateful: self.stateful.clone(), databases: self.databases.clone() }
+    }
 }
 
 /// Reads of the applied state.
@@ -96,6 +144,8 @@ impl<E: Spawner + StorageContext> Desk<E> {
         let (mut sender, mut receiver) = gossip;
         let stateful = self.stateful.clone();
         let mut opening = std::pin::pin!(stateful.subscribe_databases().fuse());
+        let (context, mut at_work) = (&context, FuturesUnordered::new());
+        let (mut gathered, mut due) = (Gathered::default(), pin!(Fuse::terminated()));
         loop {
             tokio::select! {
                 biased;
@@ -105,33 +155,46 @@ impl<E: Spawner + StorageContext> Desk<E> {
                         self.app.journal.resume(block.inner().header().clone());
                     }
                 }
+                () = &mut due => gathered.send(&mut sender),
+                // Before new transactions: there are few at a time, and each ends.
+                Some(()) = at_work.next(), if !at_work.is_empty() => {}
                 query = queries.recv() => match query {
-                    Some(query) => self.answer(&context, query, &mut sender).await,
+                    Some(Query::Submit(tx, reply)) => {
+                        let taken = self.take(&tx).await;
+                        if let Ok((_, true)) = taken {
+                            if gathered.txs.is_empty() {
+                                due.set(context.sleep(GATHER).fuse());
+                            }
+                            gathered.bytes += tx.size();
+                            gathered.txs.push(*tx);
+                            if gathered.full() {
+                                gathered.send(&mut sender);
+                            }
+                        }
+                        // A closed answer channel means that the one who asked has gone.
+                        let _ = reply.send(taken.map(|(id, _)| id));
+                    }
+                    Some(question) => {
+                        if at_work.len() == AT_WORK {
+                            at_work.next().await;
+                        }
+                        let desk = self.clone();
+                        at_work.push(async move { desk.answer(context, question).await });
+                    }
                     None => return,
                 },
                 message = receiver.recv() => {
                     let Ok((peer, bytes)) = message else { return };
-                    match self.check_bytes(bytes.as_ref()).await {
-                        Ok(_) => {}
-                        Err(refusal) => tracing::debug!(%peer, %refusal, "a peer's transaction was not taken"),
-                    }
+                    self.take_passed(&peer, bytes.as_ref()).await;
                 }
             }
         }
     }
 
-    async fn answer<S>(&self, context: &E, query: Query, sender: &mut S)
-    where
-        S: Sender<PublicKey = ed25519::PublicKey>,
-    {
-        // A closed answer channel means that the one who asked has gone.
-        match query {
+    async fn answer(&self, context: &E, question: Query) {
+        match question {
             Query::Submit(tx, reply) => {
-                let taken = self.take(*tx.clone()).await;
-                if let Ok((_, true)) = taken {
-                    sender.send(Recipients::All, encode(&*tx), false);
-                }
-                let _ = reply.send(taken.map(|(id, _)| id));
+                let _ = reply.send(self.take(&tx).await.map(|(id, _)| id));
             }
             Query::Header(height, reply) => {
                 let _ = reply.send(self.certified(height).await);
@@ -145,62 +208,84 @@ impl<E: Spawner + StorageContext> Desk<E> {
         }
     }
 
-    async fn check_bytes(&self, bytes: &[u8]) -> Result<(), SubmitError> {
-        if bytes.len() > MAX_TX_BYTES {
-            return Err(SubmitError::TooBig { got: bytes.len() });
+    async fn take_passed(&self, peer: &ed25519::PublicKey, bytes: &[u8]) {
+        if bytes.len() > MAX_PASSED_BYTES {
+            tracing::debug!(%peer, got = bytes.len(), "a peer's message of transactions is too long");
+            return;
         }
-        let tx = decode::<SignedTx>(bytes)
-            .map_err(|error| SubmitError::Refused { reason: format!("it does not decode: {error}") })?;
-        self.take(tx).await.map(drop)
+        match decode::<Passed>(bytes) {
+            Ok(passed) => {
+                for tx in passed.txs.iter() {
+                    if let Err(refusal) = self.take(tx).await {
+                        tracing::debug!(%peer, %refusal, "a peer's transaction was not taken");
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%peer, %error, "a peer's transactions do not decode"),
+        }
     }
 
     /// Check a transaction and put it into the pool; returns its id and whether it is new.
-    async fn take(&self, tx: SignedTx) -> Result<(Hash, bool), SubmitError> {
+    async fn take(&self, tx: &SignedTx) -> Result<(Hash, bool), SubmitError> {
         let databases = self.databases.as_ref().ok_or(SubmitError::NotReady)?;
         if tx.body.network != self.app.network {
             return Err(SubmitError::OtherNetwork { expected: self.app.network, got: tx.body.network });
         }
-        if tx.size() > MAX_TX_BYTES {
-            return Err(SubmitError::TooBig { got: tx.size() });
+        let size = tx.size();
+        if size > MAX_TX_BYTES {
+            return Err(SubmitError::TooBig { got: size });
         }
-        let account = self.sender(databases, &tx).await?;
+        let account = self.sender(databases, tx).await?;
         // The next block is the first that the transaction can be in.
         let height = self.app.journal.tip().map_or(1, |tip| tip.height + 1);
-        if !tx.verify_by(&account.signer_at(height)) {
+        let signer = account.signer_at(height);
+        if !self.app.verified.check(tx, &signer) {
             return Err(SubmitError::BadSignature { sender: tx.body.sender });
         }
         let expected = account.nonce;
         if tx.body.nonce == expected {
-            self.rehearse(databases, &tx).await?;
+            self.admit(databases, tx, &signer).await?;
         }
         let id = tx.id();
-        let new = self.app.pool.insert(tx, expected)?;
+        let new = self.app.pool.insert(tx.clone(), expected)?;
         Ok((id, new))
     }
 
-    async fn sender(&self, databases: &Databases<E>, tx: &SignedTx) -> Result<Account, SubmitError> {
-        let key = tessera_ledger::keys::account(&tx.body.sender);
-        let cell =
-            Applied(databases).fetch(&[key]).await.map_err(|()| SubmitError::NotReady)?.pop().flatten();
+    async fn cells(&self, databases: &Databases<E>, keys: &[Key]) -> Result<Vec<Option<Cell>>, SubmitError> {
+        let cells = Applied(databases).fetch(keys).await.map_err(|()| SubmitError::NotReady)?;
         // Before block 1 the genesis cells are not in the store yet.
-        let cell = cell.or_else(|| self.app.cells.get(&key).copied());
+        let genesis = |key: &Key| self.app.cells.get(key).copied();
+        Ok(keys.iter().zip(cells).map(|(key, cell)| cell.or_else(|| genesis(key))).collect())
+    }
+
+    async fn sender(&self, databases: &Databases<E>, tx: &SignedTx) -> Result<Account, SubmitError> {
+        let key = keys::account(&tx.body.sender);
+        let cell = self.cells(databases, &[key]).await?.pop().flatten();
         Ok(query::account(|wanted: &Key| cell.filter(|_| *wanted == key), &tx.body.sender)
             .unwrap_or_else(|| Account::new(tx.body.sender)))
     }
 
-    /// Execute a transaction on the newest state, only to learn whether a block could include it.
-    async fn rehearse(&self, databases: &Databases<E>, tx: &SignedTx) -> Result<(), SubmitError> {
+    /// Whether a block on the newest state could include a transaction, by the ledger's own rules.
+    async fn admit(
+        &self,
+        databases: &Databases<E>,
+        tx: &SignedTx,
+        signer: &PublicKey,
+    ) -> Result<(), SubmitError> {
         let Some(tip) = self.app.journal.tip() else { return Ok(()) };
-        let context = BlockContext { height: tip.height + 1, ..tip.execution() };
-        let executed = execute(context, &self.app.cells, &Applied(databases), vec![tx.clone()])
-            .await
-            .map_err(|()| SubmitError::NotReady)?;
-        match executed.refused.first() {
-            Some((_, receipt)) => Err(SubmitError::Refused {
-                reason: receipt.error.as_ref().map_or_else(|| "no reason".into(), ToString::to_string),
-            }),
-            None => Ok(()),
-        }
+        let mut session = BlockSession::new(BlockContext { height: tip.height + 1, ..tip.execution() });
+        session.vouch(tx, signer);
+        let refusal = loop {
+            match session.inadmissible(tx) {
+                Ok(refusal) => break refusal,
+                Err(Need(keys)) => {
+                    for (key, cell) in keys.iter().zip(self.cells(databases, &keys).await?) {
+                        session.supply(*key, cell);
+                    }
+                }
+            }
+        };
+        refusal.map_or(Ok(()), |error| Err(SubmitError::Refused { reason: error.to_string() }))
     }
 
     async fn block(&self, height: u64) -> Option<Block> {
@@ -263,7 +348,8 @@ impl<E: Spawner + StorageContext> Desk<E> {
     }
 }
 
-async fn prove_all<E: Spawner + StorageContext>(
+/// Prove what each of `keys` holds in `state`, or that it holds nothing.
+pub(crate) async fn prove_all<E: Spawner + StorageContext>(
     state: &State<E>,
     keys: &[Key],
 ) -> Result<Vec<ProvedEntry>, ProveError> {
@@ -273,11 +359,14 @@ async fn prove_all<E: Spawner + StorageContext>(
         let failed = |reason: String| ProveError::Store { key: *key, reason };
         let cell = state.get(&digest).await.map_err(|error| failed(error.to_string()))?;
         let bytes = match cell {
-            Some(_) => {
-                encode(&state.key_value_proof(digest).await.map_err(|error| failed(error.to_string()))?)
-            }
-            None => encode(&state.exclusion_proof(&digest).await.map_err(|error| failed(error.to_string()))?),
+            Some(_) => pack_presence(
+                &state.key_value_proof(digest).await.map_err(|error| failed(error.to_string()))?,
+            ),
+            None => pack_absence(
+                &state.exclusion_proof(&digest).await.map_err(|error| failed(error.to_string()))?,
+            ),
         };
+        let bytes = bytes.ok_or_else(|| failed("the path to the root is too long".into()))?;
         let proof = Blob::new(bytes).map_err(|error| failed(error.to_string()))?;
         entries.push(ProvedEntry { key: *key, cell, proof });
     }

@@ -15,12 +15,13 @@
 use crate::{
     application::{App, Databases, State, genesis_block},
     beacon::SeedBook,
-    desk::{Desk, Query},
+    desk::{Desk, MAX_PASSED_BYTES, Query},
     execute::GenesisCells,
     journal::Journal,
     mempool::Mempool,
     pacing::{Paced, Timing},
     stores::{self, BUFFER, Blocks, Finalizations},
+    verified::Verified,
     votes::{self, Noting, VoteNotes, VotesLost},
 };
 use commonware_broadcast::buffered;
@@ -58,7 +59,7 @@ use std::{
 };
 use tessera_canon::{Hash, codec::FixedSize};
 use tessera_chain::{Block, BlockDigest, Scheme};
-use tessera_ledger::{Cell, MAX_TX_BYTES};
+use tessera_ledger::Cell;
 use tokio::sync::mpsc;
 
 /// Numbers of the channels between validators; the last one carries transactions.
@@ -86,7 +87,7 @@ pub(crate) fn max_message(members: u32) -> u32 {
         marshal::max_payload_size::<Standard<Block>, Scheme>(members, &()),
         probe::max_payload_size::<Standard<Block>, Scheme>(members),
         state_resolver::max_payload_size::<mmr::Family, BlockDigest>(SYNC_BATCH, operation),
-        MAX_TX_BYTES,
+        MAX_PASSED_BYTES,
     ])
 }
 
@@ -291,6 +292,7 @@ where
         marshal: marshal.clone(),
         journal: journal.clone(),
         pool: pool.clone(),
+        verified: Verified::default(),
     };
     let (actor, stateful) = Stateful::new(
         context.child("stateful"),

@@ -1,12 +1,19 @@
 //! Run a block's transactions on the ledger, fetching cells as it asks for them.
 //!
 //! One routine serves proposing and checking, so that both give the same root: the ledger's session decides
-//! what a transaction writes, a refused one leaves nothing behind, and writes come out sorted by key. The
-//! network's genesis cells enter the state in block 1, before anything else, so state sync and restart never
+//! what a transaction writes, a refused one leaves nothing behind, and writes come out sorted by key. Cells that
+//! almost every transaction needs are fetched for all of them at once: one read of many cells is much cheaper
+//! than many reads, and a cell too many changes nothing. The network's genesis cells enter the state in block 1, before anything else, so state sync and restart never
 //! see a state that no block made.
 
-use std::{collections::BTreeMap, future::Future};
-use tessera_ledger::{BlockContext, BlockSession, Cell, Event, Key, Need, Outcome, Receipt, SignedTx};
+use crate::verified::Verified;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+};
+use tessera_ledger::{
+    Action, BlockContext, BlockSession, Cell, Event, Key, Need, Outcome, Receipt, SignedTx, keys,
+};
 
 /// Where cells come from: the authenticated store, or a map in tests.
 pub(crate) trait Cells: Send + Sync {
@@ -34,13 +41,30 @@ pub(crate) struct Executed {
     pub(crate) refused: Vec<(SignedTx, Receipt)>,
 }
 
-/// Execute `offered` in `context`, leaving out what may not be included.
+/// Cells that `offered` will surely or probably ask for.
+fn foreseen(offered: &[SignedTx]) -> Vec<Key> {
+    let mut wanted = BTreeSet::new();
+    for tx in offered {
+        wanted.insert(keys::account(&tx.body.sender));
+        if let Action::Transfer(transfer) = &tx.body.action {
+            wanted.insert(keys::account(&transfer.to));
+        }
+    }
+    if !wanted.is_empty() {
+        wanted.extend([keys::params(), keys::globals()]);
+    }
+    wanted.into_iter().collect()
+}
+
+/// Execute `offered` in `context`, leaving out what may not be included. Signatures that `verified` knows are
+/// not checked again.
 ///
 /// A verifier refuses the block if anything was left out.
 pub(crate) async fn execute<C: Cells>(
     context: BlockContext,
     genesis: &GenesisCells,
     cells: &C,
+    verified: &Verified,
     offered: Vec<SignedTx>,
 ) -> Result<Executed, C::Error> {
     let first = context.height == 1;
@@ -58,11 +82,15 @@ pub(crate) async fn execute<C: Cells>(
         }
         Ok(())
     };
+    supply(&mut session, Need(foreseen(&offered))).await?;
     while let Err(need) = session.begin() {
         supply(&mut session, need).await?;
     }
     let (mut txs, mut receipts, mut refused) = (Vec::with_capacity(offered.len()), Vec::new(), Vec::new());
     for tx in offered {
+        if verified.check(&tx, &tx.body.sender) {
+            session.vouch(&tx, &tx.body.sender);
+        }
         let receipt = loop {
             match session.apply(&tx) {
                 Ok(receipt) => break receipt,
@@ -118,7 +146,8 @@ mod tests {
     }
 
     fn run(context: &BlockContext, genesis: &GenesisCells, state: &MemState, txs: Vec<SignedTx>) -> Executed {
-        futures::executor::block_on(execute(context.clone(), genesis, state, txs)).unwrap()
+        futures::executor::block_on(execute(context.clone(), genesis, state, &Verified::default(), txs))
+            .unwrap()
     }
 
     proptest! {

@@ -150,7 +150,7 @@ impl<E: Spawner + StorageContext> Replay<E> {
         Ok(Self {
             network,
             genesis: genesis_block(network, genesis.time_ms, &empty).header().clone(),
-            epoch_blocks: genesis.params.epoch_blocks.max(1),
+            epoch_blocks: genesis.params.base.epoch_blocks.max(1),
             cells: genesis.cells().into_iter().collect(),
             light: LightClient::new(network, &identity).map_err(|e| bad(e.to_string()))?,
             scheme: Scheme::certificate_verifier(&consensus_namespace(&network), point),
@@ -180,10 +180,15 @@ impl<E: Spawner + StorageContext> Replay<E> {
         }
         let batch = <Databases<E> as DatabaseSet<E>>::new_batches(&self.store).await;
         let failed = |reason: String| HistoryError::Store { reason };
-        let executed =
-            execute(header.execution(), &self.cells, &Speculative::<E>(&batch), block.txs().to_vec())
-                .await
-                .map_err(|_| failed("a cell cannot be read".into()))?;
+        let executed = execute(
+            header.execution(),
+            &self.cells,
+            &Speculative::<E>(&batch),
+            &crate::verified::Verified::default(),
+            block.txs().to_vec(),
+        )
+        .await
+        .map_err(|_| failed("a cell cannot be read".into()))?;
         if let Some((tx, receipt)) = executed.refused.first() {
             let reason = receipt.error.as_ref().map_or_else(String::new, ToString::to_string);
             return Err(HistoryError::Transaction { height, tx: tx.id(), reason });

@@ -20,12 +20,14 @@ mod engine;
 mod execute;
 mod history;
 mod journal;
+pub mod measure;
 mod mempool;
 mod node;
 mod pacing;
 pub mod simulation;
 mod snapshot;
 mod stores;
+mod verified;
 mod votes;
 
 pub use desk::ProveError;

@@ -1,8 +1,9 @@
 //! Hold transactions that wait for a block, in bounded space.
 //!
 //! Ordered by sender and nonce, one transaction for each; a higher fee replaces. Proposals take the first of
-//! every sender, then the second, so one sender cannot fill a block while others wait. What a block included
-//! or what lost its chance is removed; what nobody could include expires.
+//! every sender, then the second, so one sender cannot fill a block while others wait. What a final block
+//! included or made impossible is removed; what nobody could include expires. What stands in a block that may
+//! yet be abandoned stays, and is only not offered again on top of that block.
 
 use std::{
     collections::BTreeMap,
@@ -13,10 +14,10 @@ use tessera_chain::{MAX_BLOCK_BYTES, MAX_BLOCK_TXS};
 use tessera_ledger::{MAX_TX_BYTES, SignedTx};
 use tokio::sync::Notify;
 
-/// Most transactions that wait.
-pub const MAX_WAITING: usize = 4096;
+/// Most transactions that wait: what arrives in some seconds without a block, at several thousand a second.
+pub const MAX_WAITING: usize = 16_384;
 /// Most bytes of waiting transactions.
-pub const MAX_WAITING_BYTES: usize = 8 << 20;
+pub const MAX_WAITING_BYTES: usize = 16 << 20;
 /// Most waiting transactions of one sender, which is also how far a nonce may be ahead of the ledger.
 pub const MAX_OF_SENDER: usize = 64;
 /// Blocks after which a transaction that was never included is dropped.
@@ -127,19 +128,27 @@ impl Mempool {
         self.arrived.notify_waiters();
         Ok(true)
     }
-    /// Transactions to offer to a block, within a block's bounds.
-    pub(crate) fn candidates(&self) -> Vec<SignedTx> {
+    /// Transactions to offer to a block, within a block's bounds. `next` has the next nonce of senders whose
+    /// transactions stand in blocks between the newest final one and this block.
+    pub(crate) fn candidates(&self, next: &BTreeMap<PublicKey, u64>) -> Vec<SignedTx> {
         let pool = self.lock();
+        let mut queues: Vec<_> = pool
+            .senders
+            .iter()
+            .map(|(sender, queue)| queue.range(next.get(sender).copied().unwrap_or(0)..))
+            .collect();
         let (mut chosen, mut bytes) = (Vec::new(), 0);
-        for place in 0..MAX_OF_SENDER {
-            for queue in pool.senders.values() {
-                let Some(waiting) = queue.values().nth(place) else { continue };
-                if chosen.len() == MAX_BLOCK_TXS || bytes + waiting.bytes > MAX_BLOCK_BYTES {
-                    return chosen;
+        while !queues.is_empty() {
+            let mut full = false;
+            queues.retain_mut(|queue| {
+                let Some((_, waiting)) = queue.next().filter(|_| !full) else { return false };
+                full = chosen.len() == MAX_BLOCK_TXS || bytes + waiting.bytes > MAX_BLOCK_BYTES;
+                if !full {
+                    bytes += waiting.bytes;
+                    chosen.push(waiting.tx.clone());
                 }
-                bytes += waiting.bytes;
-                chosen.push(waiting.tx.clone());
-            }
+                !full
+            });
         }
         chosen
     }
@@ -149,7 +158,7 @@ impl Mempool {
         pool.height = height;
         for tx in included {
             if let Some(queue) = pool.senders.get_mut(&tx.body.sender) {
-                *queue = queue.split_off(&(tx.body.nonce + 1));
+                *queue = queue.split_off(&tx.body.nonce.saturating_add(1));
             }
         }
         for queue in pool.senders.values_mut() {
@@ -199,7 +208,7 @@ mod tests {
         assert_eq!(pool.insert(tx(1, 0, 5), 0), Ok(false));
         assert_eq!(pool.insert(tx(1, 0, 4), 0), Err(SubmitError::NonceTaken { nonce: 0, fee: 5 }));
         assert_eq!(pool.insert(tx(1, 0, 6), 0), Ok(true));
-        assert_eq!(pool.candidates(), vec![tx(1, 0, 6)]);
+        assert_eq!(pool.candidates(&BTreeMap::new()), vec![tx(1, 0, 6)]);
         assert_eq!(pool.insert(tx(1, 3, 5), 4), Err(SubmitError::NonceUsed { expected: 4, got: 3 }));
         assert_eq!(pool.insert(tx(1, 64, 5), 0), Err(SubmitError::NonceTooFar { expected: 0, got: 64 }));
         assert_eq!(pool.len(), 1);
@@ -211,7 +220,7 @@ mod tests {
         for (sender, nonce) in [(1, 1), (1, 0), (2, 7), (1, 2)] {
             pool.insert(tx(sender, nonce, 1), nonce.saturating_sub(2)).unwrap();
         }
-        let nonces: Vec<u64> = pool.candidates().iter().map(|tx| tx.body.nonce).collect();
+        let nonces: Vec<u64> = pool.candidates(&BTreeMap::new()).iter().map(|tx| tx.body.nonce).collect();
         let own: Vec<u64> = nonces.iter().copied().filter(|nonce| *nonce < 7).collect();
         assert_eq!(own, [0, 1, 2]);
         assert!(
@@ -221,9 +230,23 @@ mod tests {
         pool.settle(5, &[tx(1, 1, 9)]);
         assert_eq!(pool.len(), 2);
         pool.forget(&tx(1, 2, 1));
-        assert_eq!(pool.candidates(), vec![tx(2, 7, 1)]);
+        assert_eq!(pool.candidates(&BTreeMap::new()), vec![tx(2, 7, 1)]);
         pool.settle(5 + EXPIRY_BLOCKS, &[]);
         assert_eq!((pool.len(), pool.lock().bytes), (0, 0));
+    }
+
+    /// A block that is not final yet may be abandoned: what stands in it is not offered on top of it, and is
+    /// offered again beside it.
+    #[test]
+    fn what_stands_in_an_unfinished_block_waits_on() {
+        let pool = Mempool::default();
+        for nonce in 0..3 {
+            pool.insert(tx(1, nonce, 1), 0).unwrap();
+        }
+        pool.insert(tx(2, 0, 1), 0).unwrap();
+        let next = BTreeMap::from([(tx(1, 0, 1).body.sender, 2), (tx(2, 0, 1).body.sender, 1)]);
+        assert_eq!(pool.candidates(&next), vec![tx(1, 2, 1)]);
+        assert_eq!(pool.candidates(&BTreeMap::new()).len(), 4);
     }
 
     #[test]
@@ -242,6 +265,6 @@ mod tests {
             }
         }
         assert_eq!((taken, pool.len()), (MAX_WAITING, MAX_WAITING));
-        assert!(pool.candidates().len() <= MAX_BLOCK_TXS);
+        assert!(pool.candidates(&BTreeMap::new()).len() <= MAX_BLOCK_TXS);
     }
 }

@@ -47,6 +47,8 @@ const START_PATIENCE: Duration = Duration::from_secs(10);
 const ROOM: usize = 1 << 20;
 /// The file in a validator's folder that holds its last votes.
 pub const VOTE_NOTES: &str = "votes";
+/// Stack of the engine's first thread: its futures are large, in builds without optimisation beyond the usual.
+const STACK: usize = 16 << 20;
 /// How long open work may take to end when the validator is stopped.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -212,7 +214,8 @@ impl Validator {
         let folder = config.data_dir.clone();
         let store = config.data_dir.join("store");
         let listen = config.listen;
-        let spawned = std::thread::Builder::new().name("validator".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("validator".into()).stack_size(STACK);
+        let spawned = thread.spawn(move || {
             let running = phase_sender.clone();
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 run(store, listen, signer, addresses, parts, running, stopped)

@@ -34,10 +34,14 @@ pub struct Timing {
     pub idle_ms: u64,
 }
 
+impl Timing {
+    /// What networks use: four blocks a second under load, one while idle.
+    pub const STANDARD: Self = Self { interval_ms: 250, idle_ms: 1000 };
+}
+
 impl Default for Timing {
-    /// Two blocks a second under load, one while idle.
     fn default() -> Self {
-        Self { interval_ms: 500, idle_ms: 1000 }
+        Self::STANDARD
     }
 }
 

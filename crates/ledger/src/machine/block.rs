@@ -109,6 +109,25 @@ impl BlockSession {
     pub fn supply(&mut self, key: Key, cell: Option<Cell>) {
         self.supplied.entry(key).or_insert(cell);
     }
+    /// Say that `tx`'s signature was verified already with the key `signer`, so that [`BlockSession::apply`] does not do
+    /// it again if that key signs for the sender. The driver vouches for it: a wrong word here lets a forgery through.
+    pub fn vouch(&mut self, tx: &SignedTx, signer: &PublicKey) {
+        self.checked.insert(seen(tx, signer));
+    }
+    /// Why `tx` may not stand in a block now, if so; looks only, and at little. Its signature must be vouched for.
+    pub fn inadmissible(&self, tx: &SignedTx) -> Result<Option<TxError>, Need> {
+        let view = View::new(&self.context, &*self.referee, &self.supplied, &self.written, &self.lists);
+        let check = || {
+            view.want([keys::params(), keys::globals(), keys::account(&tx.body.sender)])?;
+            let signer = account::signer(&view, &tx.body.sender)?;
+            account::check_envelope(&view, tx, self.checked.contains(&seen(tx, &signer)))
+        };
+        match check() {
+            Ok(()) => Ok(None),
+            Err(Stop::Refused(error)) => Ok(Some(error)),
+            Err(Stop::Need(keys)) => Err(Need(keys)),
+        }
+    }
     /// Epoch boundary work if this height is one, and seat draws.
     pub fn begin(&mut self) -> Result<(), Need> {
         only_need(self.attempt(epoch::begin))
@@ -121,7 +140,7 @@ impl BlockSession {
             signer = account::signer(view, &signer)?;
             Ok(())
         }))?;
-        let seen = digest(SEEN, &(digest(SEEN, tx), signer));
+        let seen = seen(tx, &signer);
         if !self.checked.contains(&seen) && tx.verify_by(&signer) {
             self.checked.insert(seen);
         }
@@ -197,6 +216,11 @@ fn shorten(mut text: String) -> Text<256> {
         text.pop();
     }
     Text::new(text).unwrap_or_default()
+}
+
+/// What stands for "this very transaction was verified with this key".
+fn seen(tx: &SignedTx, signer: &PublicKey) -> Hash {
+    digest(SEEN, &(digest(SEEN, tx), *signer))
 }
 
 /// Hand the action to its module.

@@ -24,7 +24,7 @@ use tessera_validator::{
 };
 
 /// How long blocks take while transactions wait and while none waits, milliseconds.
-pub const TIMING: Timing = Timing { interval_ms: 250, idle_ms: 1000 };
+pub const TIMING: Timing = Timing::STANDARD;
 
 /// Why a validator did not start.
 #[derive(Debug, thiserror::Error)]

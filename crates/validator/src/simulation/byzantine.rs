@@ -270,6 +270,7 @@ impl Liar {
             sender: stranger.public(),
             nonce,
             fee: 1,
+            fee_from: tessera_ledger::FeeSource::default(),
             action: action::Transfer { to, amount: 1 }.into(),
         };
         // A signature costs more than the lie is worth 513 times over; the count is refused before it.
