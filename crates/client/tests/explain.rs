@@ -169,11 +169,12 @@ fn story() -> (Town, [Hash; 2], Hash) {
         town.ok(user, LockNotes { order: order.clone(), owners: List::default() });
         orders.push(order.id());
         let Some(chunks) = used else { continue };
+        // The next block draws the home.
+        town.blocks(1);
         let home = query::lock(town.now().get(), &order.id()).unwrap().home;
-        let hosts = list(vec![FeeShare { host: home, amount: 10_000 }]);
-        let payword = chain.word(chunks).unwrap();
         let index = town.now().index_of(&home);
-        town.ok(index, SettleSession { order: order.id(), chunks, payword, hosts });
+        let settlement = town.now().settlement(order.id(), chunks, &chain);
+        town.ok(index, settlement);
     }
     (town, [orders[0], orders[1]], refused.id())
 }
