@@ -16,6 +16,7 @@ mod network;
 mod node;
 mod run;
 mod shares;
+mod vote;
 mod wallet;
 
 use clap::Parser as _;
@@ -51,6 +52,9 @@ enum Command {
     /// Buy and sell credits and shares in sealed auctions
     #[command(subcommand)]
     Market(market::Command),
+    /// Propose changes of a run or of the network, vote, carry out
+    #[command(subcommand)]
+    Vote(vote::Command),
     /// Spend a credential on a completion
     Chat(chat::Chat),
     /// Show who owns a run, and from which work
@@ -92,6 +96,7 @@ async fn dispatch(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Run(command) => run::run(command, output).await,
         Command::Wallet(command) => wallet::run(command, output).await,
         Command::Market(command) => market::run(command, output).await,
+        Command::Vote(command) => vote::run(command, output).await,
         Command::Chat(chat) => chat::run(chat, output).await,
         Command::Shares(shares) => shares::run(shares, output).await,
         Command::Ledger(command) => ledger::run(command, output).await,

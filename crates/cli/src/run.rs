@@ -1,5 +1,7 @@
 //! `tessera run`: a designer's side. Describe a run, publish it on the ledger, look at it.
 
+mod value;
+
 use crate::context::{Output, Place, nats};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
@@ -25,6 +27,28 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Show a run: state, progress, loss, seats, state roots
     Show(Show),
+    /// List all runs
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show what a run is worth by its work and by its markets, its supply and its extraction report in short
+    Value {
+        #[command(flatten)]
+        place: Place,
+        /// Run id
+        run: Hash,
+        /// U that one more work unit costs those who train; then the value is given in U as well
+        #[arg(long, value_name = "U")]
+        cost: Option<Amount>,
+    },
+    /// Print the extraction report: what it would take to gather the weights
+    Extraction {
+        #[command(flatten)]
+        place: Place,
+        /// Run id
+        run: Hash,
+    },
     /// Train a run in this one process and print its state roots: what every swarm must reach, bit for bit
     Reference(Reference),
 }
@@ -135,6 +159,9 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<()> {
         Command::New(new) => make(new, output),
         Command::Publish(publish) => publish_run(publish, output).await,
         Command::Show(show) => show_run(show, output).await,
+        Command::List { place } => value::list(&place, output).await,
+        Command::Value { place, run, cost } => value::value(&place, &run, cost, output).await,
+        Command::Extraction { place, run } => value::extraction(&place, &run, output).await,
         Command::Reference(reference) => train_reference(&reference, output),
     }
 }

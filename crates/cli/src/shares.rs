@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{query, record::Claim};
 use tessera_node::{
+    amount,
     daemon::Ledger,
     ledger::{RunView, View},
 };
@@ -27,8 +28,13 @@ pub(crate) struct Holding {
     pub(crate) account: PublicKey,
     pub(crate) active: u128,
     pub(crate) pending: u128,
+    /// Active shares that can be sold or sent now, and those in the auto-sell pool, which are not among `active`.
+    pub(crate) movable: u128,
+    pub(crate) wrapped: u128,
     /// Credits that can be claimed now.
     pub(crate) due: u64,
+    /// Nano-U that can be claimed now.
+    pub(crate) proceeds: u128,
     pub(crate) microbatches: u64,
     pub(crate) wu: u64,
     pub(crate) windows: BTreeSet<u32>,
@@ -50,6 +56,11 @@ impl Ownership {
     pub(crate) fn total(&self) -> u128 {
         self.run.credits.as_ref().map_or(0, |credits| credits.active + credits.pending)
     }
+    /// The part of each distribution that a stake earns, in per cent: that of its active shares, wrapped or not.
+    fn earns(&self, holding: &Holding) -> f64 {
+        let active = self.run.credits.as_ref().map_or(0, |credits| credits.active);
+        percent(holding.active + holding.wrapped, active)
+    }
     /// The owners as JSON, largest first.
     pub(crate) fn to_json(&self) -> Value {
         let total = self.total();
@@ -58,7 +69,13 @@ impl Ownership {
                 "account": holding.account,
                 "active": holding.active.to_string(),
                 "pending": holding.pending.to_string(),
-                "percent": percent(holding.active + holding.pending, total),
+                "percent": percent(holding.active + holding.pending + holding.wrapped, total),
+                "movable": holding.movable.to_string(),
+                "locked": holding.active.saturating_sub(holding.movable).to_string(),
+                "wrapped": holding.wrapped.to_string(),
+                "earns_percent": self.earns(holding),
+                "proceeds_due": amount::show(holding.proceeds),
+                "proceeds_due_nano": holding.proceeds.to_string(),
                 "microbatches": holding.microbatches,
                 "wu": holding.wu,
                 "stages": holding.stages,
@@ -72,26 +89,41 @@ impl Ownership {
     pub(crate) fn to_text(&self) -> String {
         let total = self.total();
         let mut text = format!(
-            "{:<12} {:>8} {:>9} {:>12} {:>8}  {}\n",
-            "owner", "percent", "active", "microbatches", "due cu", "stage; windows"
+            "{:<12} {:>8} {:>9} {:>9} {:>9} {:>9} {:>8} {:>12} {:>8} {:>10}  {}\n",
+            "owner",
+            "percent",
+            "pending",
+            "movable",
+            "locked",
+            "wrapped",
+            "earns",
+            "microbatches",
+            "due cu",
+            "due U",
+            "stage; windows"
         );
         for holding in &self.holdings {
-            let all = holding.active + holding.pending;
+            let all = holding.active + holding.pending + holding.wrapped;
             let list = |numbers: Vec<String>| numbers.join(",");
             text += &format!(
-                "{:<12} {:>7.2}% {:>8.2}% {:>12} {:>8}  {}; {}\n",
+                "{:<12} {:>7.2}% {:>8.2}% {:>8.2}% {:>8.2}% {:>8.2}% {:>7.2}% {:>12} {:>8} {:>10}  {}; {}\n",
                 holding.account.short(),
                 percent(all, total),
-                percent(holding.active, all),
+                percent(holding.pending, total),
+                percent(holding.movable, total),
+                percent(holding.active.saturating_sub(holding.movable), total),
+                percent(holding.wrapped, total),
+                self.earns(holding),
                 holding.microbatches,
                 holding.due,
+                amount::show(holding.proceeds),
                 list(holding.stages.iter().map(u16::to_string).collect()),
                 list(holding.windows.iter().map(u32::to_string).collect()),
             );
         }
         if self.elsewhere > 0 {
             text += &format!(
-                "{:<12} {:>7.2}%  received from others\n",
+                "{:<12} {:>7.2}%  received from others, or in the market's hands\n",
                 "(elsewhere)",
                 percent(self.elsewhere, total)
             );
@@ -123,14 +155,20 @@ pub(crate) async fn ownership(ledger: &Ledger, run: &Hash) -> Result<Ownership> 
                 .filter_map(|at| query::window(view.source(), run, at))
                 .map(|window| (window.window, window.weight, window.loss))
                 .collect();
+            let blocks = query::params(view.source()).unwrap_or_default().epoch_blocks.max(1);
+            let epoch = u32::try_from(view.height / blocks).unwrap_or(u32::MAX);
             let mut accounts: BTreeMap<PublicKey, Holding> = BTreeMap::new();
             let known =
                 claims.iter().map(|claim| claim.account).chain(state.seats.iter().map(|seat| seat.account));
             for account in known {
                 accounts.entry(account).or_insert_with(|| {
                     let owner = query::owner(view.source(), run, &account);
+                    let wrap = query::wrap(view.source(), run, &account);
                     Holding {
                         account,
+                        movable: query::movable_shares(view.source(), run, &account, epoch),
+                        wrapped: wrap.map_or(0, |wrap| wrap.now),
+                        proceeds: query::due_proceeds(view.source(), run, &account),
                         active: owner.as_ref().map_or(0, |owner| owner.shares),
                         pending: owner.as_ref().map_or(0, |owner| owner.pending),
                         due: query::due_credits(view.source(), run, &account),
@@ -157,9 +195,10 @@ pub(crate) async fn ownership(ledger: &Ledger, run: &Hash) -> Result<Ownership> 
     };
     windows.reverse();
     let mut holdings: Vec<Holding> = accounts.into_values().collect();
-    holdings.sort_by_key(|holding| std::cmp::Reverse(holding.active + holding.pending));
+    let stake = |holding: &Holding| holding.active + holding.pending + holding.wrapped;
+    holdings.sort_by_key(|holding| std::cmp::Reverse(stake(holding)));
     let mut ownership = Ownership { run: state, holdings, elsewhere: 0, windows };
-    let known: u128 = ownership.holdings.iter().map(|holding| holding.active + holding.pending).sum();
+    let known: u128 = ownership.holdings.iter().map(stake).sum();
     ownership.elsewhere = ownership.total().saturating_sub(known);
     Ok(ownership)
 }

@@ -192,11 +192,45 @@ async fn show(place: &Place, other: Option<PublicKey>, output: Output) -> Result
     Ok(())
 }
 
-/// A note and the current series of its run.
-fn note_json((note, series): &(Note, u16)) -> Value {
+/// Where the series of a run stand.
+#[derive(Clone, Copy)]
+struct Clock {
+    /// The current series.
+    series: u16,
+    /// Epochs of service until it is succeeded, and the length of a series.
+    left: u64,
+    span: u64,
+    /// The present epoch.
+    epoch: u64,
+}
+impl Clock {
+    fn read(view: &View, run: &Hash) -> Self {
+        let span = query::rules(view.source()).unwrap_or_default().series_epochs;
+        let age = query::lane(view.source(), run).map_or(0, |lane| lane.series_age);
+        let blocks = query::params(view.source()).unwrap_or_default().epoch_blocks.max(1);
+        Self {
+            series: query::credits(view.source(), run).map_or(0, |credits| credits.series),
+            left: span.saturating_sub(age).into(),
+            span: span.into(),
+            epoch: view.height / blocks,
+        }
+    }
+    /// Epochs of service (or, for a note with an end of its own, epochs) for which the note can still be used.
+    fn lives(self, note: &Note) -> u64 {
+        let of_series = match (note.series == self.series, is_live(note, self.series)) {
+            (true, _) => self.left + self.span,
+            (_, true) => self.left,
+            (_, false) => 0,
+        };
+        if note.until > 0 { of_series.min(note.until.saturating_sub(self.epoch)) } else { of_series }
+    }
+}
+
+fn note_json((note, clock): &(Note, Clock)) -> Value {
     json!({
-        "note": note.id, "run": note.run, "cu": note.cu, "series": note.series, "current_series": series,
-        "usable": is_live(note, *series), "bound": note.flags & Note::BOUND != 0,
+        "note": note.id, "run": note.run, "cu": note.cu, "series": note.series, "current_series": clock.series,
+        "usable": clock.lives(note) > 0, "epochs_left": clock.lives(note),
+        "until": (note.until > 0).then_some(note.until), "bound": note.flags & Note::BOUND != 0,
         "public": note.flags & Note::PUBLIC != 0, "state": format!("{:?}", note.state),
         "bound_to": (note.state != NoteState::Unspent).then_some(note.bound_to),
     })
@@ -204,28 +238,20 @@ fn note_json((note, series): &(Note, u16)) -> Value {
 
 /// Credits of the current series and of the one before can be used.
 pub(crate) fn is_live(note: &Note, series: u16) -> bool {
-    note.series == series || note.series.checked_add(1) == Some(series)
-}
-
-/// What a person should know of a note's series.
-fn series_text(note: &Note, series: u16) -> String {
-    let name = note.series;
-    match (name == series, is_live(note, series)) {
-        (true, _) => format!("series {name}, current"),
-        (_, true) => format!("series {name}, ends with the current series {series}"),
-        (_, false) => format!("series {name}, expired"),
-    }
+    tessera_ledger::series::live(series, note.series)
 }
 
 async fn notes(place: &Place, output: Output) -> Result<()> {
     let (key, visitor) = enter(place).await?;
-    let read = |view: &View| -> Vec<(Note, u16)> {
+    let read = |view: &View| -> Vec<(Note, Clock)> {
         let notes = query::notes_of(view.source(), &key.public());
-        let with_series = |note: Note| {
-            let series = query::credits(view.source(), &note.run).map_or(0, |credits| credits.series);
-            (note, series)
-        };
-        notes.into_iter().map(with_series).collect()
+        notes
+            .into_iter()
+            .map(|note| {
+                let clock = Clock::read(view, &note.run);
+                (note, clock)
+            })
+            .collect()
     };
     let notes = visitor.ledger.read(read).await?;
     let list: Vec<Value> = notes.iter().map(note_json).collect();
@@ -234,15 +260,19 @@ async fn notes(place: &Place, output: Output) -> Result<()> {
             return "no notes; owners get them with `tessera wallet claim RUN`, others with `tessera market buy`"
                 .into();
         }
-        let line = |(note, series): &(Note, u16)| {
+        let line = |(note, clock): &(Note, Clock)| {
             let bound = if note.flags & Note::BOUND == 0 { "" } else { ", bound to this owner" };
+            let end = match clock.lives(note) {
+                0 => "expired".into(),
+                left => format!("ends in {left} epochs"),
+            };
             format!(
-                "{}  {:>8} cu  {:?}  run {}  {}{bound}\n",
+                "{}  {:>8} cu  {:?}  run {}  series {}, {end}{bound}\n",
                 note.id,
                 note.cu,
                 note.state,
                 note.run.short(),
-                series_text(note, *series)
+                note.series
             )
         };
         notes.iter().map(line).collect()
