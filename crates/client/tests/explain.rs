@@ -37,10 +37,14 @@ impl Town {
         let genesis = Genesis {
             name: "test".parse().unwrap(),
             time_ms: 0,
-            validators: list(vec![GenesisValidator {
-                key: public(1000),
-                endpoint: "127.0.0.1:1".parse().unwrap(),
-            }]),
+            validators: list(
+                (0..VALIDATORS)
+                    .map(|i| GenesisValidator {
+                        key: public(1000 + i),
+                        endpoint: "127.0.0.1:1".parse().unwrap(),
+                    })
+                    .collect(),
+            ),
             accounts: list((0..accounts).map(|i| GenesisAccount { key: public(i), balance: RICH }).collect()),
             params: parameters,
             consensus: Blob::default(),
