@@ -182,7 +182,7 @@ fn a_validator_is_killed_then_its_disk_full_then_its_ledger_damaged(world: &mut 
     assert!(damage(&ledger.join("store")) > 0);
     victim.again();
     assert_eq!(victim.ended().code(), Some(1));
-    holds(&victim.log(), &["is damaged", &show(&ledger), "--repair"]);
+    holds(&victim.log(), &["must not vote", &show(&ledger), "--repair"]);
     assert!(ledger.exists(), "a damaged ledger must stay where it is until somebody decides");
     let now = other.wait("a block", |line| height(line) > 0);
     victim.push("--repair");

@@ -30,10 +30,10 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, mpsc},
 };
-use tessera_canon::{Blob, Describe as _, Hash, List, PublicKey, SecretKey, encode};
+use tessera_canon::{Blob, Describe as _, Hash, List, PublicKey, SecretKey};
 use tessera_chain::{
     Block, CHUNK_BYTES, CertifiedHeader, Header, Identity, Inclusion, ProvedEntry, Scheme, StateProof,
-    consensus_key, consensus_namespace, event_root, tx_root,
+    consensus_key, consensus_namespace, event_root, pack_absence, pack_presence, tx_root,
 };
 use tessera_ledger::{Cell, Event, Genesis, Key, MemState, Outcome, SignedTx};
 use tessera_wire::rpc::{Answer, Ask, Included, NotHere, Place, Places, Refused, Taken};
@@ -52,7 +52,8 @@ type Writes = Vec<(Key, Option<Cell>)>;
 
 /// A request to the thread that holds the store.
 enum Work {
-    Write(Writes, mpsc::Sender<Hash>),
+    /// The answer: state root, log root, and the log's range, as a header has them.
+    Write(Writes, mpsc::Sender<(Hash, Hash, u64, u64)>),
     Prove(Vec<Key>, mpsc::Sender<Vec<ProvedEntry>>),
 }
 
@@ -103,8 +104,10 @@ async fn carry_out(store: Store, work: Work) -> Store {
                 .fold(store.new_batch(), |batch, (key, cell)| batch.write(blake3::Digest(key.0), cell));
             let sealed =
                 batch.merkleize(&store, None, &mut Proportional).await.expect("the batch is of this store");
+            let (start, end) = (sealed.sync_boundary().as_u64(), sealed.bounds().tip.size.as_u64());
+            let roots = (Hash(sealed.root().0), Hash(sealed.ops_root().0));
             let store = store.apply_batch(sealed).await.expect("the batch is of this store");
-            reply.send(Hash(store.root().0)).ok();
+            reply.send((roots.0, roots.1, start, end)).ok();
             store
         }
         Work::Prove(keys, reply) => {
@@ -113,9 +116,12 @@ async fn carry_out(store: Store, work: Work) -> Store {
                 let digest = blake3::Digest(key.0);
                 let cell = store.get(&digest).await.expect("memory does not fail");
                 let bytes = match cell {
-                    Some(_) => encode(&store.key_value_proof(digest).await.expect("the key is there")),
-                    None => encode(&store.exclusion_proof(&digest).await.expect("the key is not there")),
+                    Some(_) => pack_presence(&store.key_value_proof(digest).await.expect("the key is there")),
+                    None => {
+                        pack_absence(&store.exclusion_proof(&digest).await.expect("the key is not there"))
+                    }
                 };
+                let bytes = bytes.expect("the path is short");
                 entries.push(ProvedEntry { key, cell, proof: Blob::new(bytes).expect("proofs are short") });
             }
             reply.send(entries).ok();
@@ -256,7 +262,6 @@ impl Inner {
             parent_view: parent.view,
             time_ms: parent.time_ms + 1000,
             tx_root: tx_root(&txs),
-            ops_end: parent.ops_end + 1,
             ..parent.clone()
         };
         let outcome = self.state.run_block(header.execution(), &txs);
@@ -266,7 +271,8 @@ impl Inner {
         writes.extend(outcome.writes.iter().cloned());
         let (reply, root) = mpsc::channel();
         self.store.send(Work::Write(writes, reply)).expect("the store's thread lives as long as this");
-        header.state_root = root.recv().expect("the store answers");
+        (header.state_root, header.ops_root, header.ops_start, header.ops_end) =
+            root.recv().expect("the store answers");
         header.event_root = event_root(&outcome.events);
         let certified = certify(schemes, header);
         self.headers.push(certified);
