@@ -400,7 +400,7 @@ impl Source for TestSource {
             }
             Lie::Omission => {
                 if let Answer::Places(places) = &mut answer {
-                    let kept = places.places.iter().enumerate().filter(|(at, _)| at % 3 != 1);
+                    let kept = places.places.iter().enumerate().filter(|(at, _)| at % 3 != 0);
                     places.places =
                         List::new(kept.map(|(_, place)| place.clone()).collect()).unwrap_or_default();
                 }

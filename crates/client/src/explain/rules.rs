@@ -388,13 +388,19 @@ pub(super) fn work(facts: &Facts, run: &Hash) -> Vec<Change> {
 /// Money that an order holds.
 pub(super) fn escrow(facts: &Facts, lock: &Lock, escrow: &Escrow) -> Vec<Change> {
     let held = escrow.fee_per_cu.saturating_mul(u128::from(lock.cu));
+    // A settlement pays its hosts before it is told; what they are not paid of its fees is their insurance.
+    let mut paid = 0u128;
     changes(facts, |event| match event {
         Event::Locked(e) if e.order == lock.order => vec![plus(held, format!("put up by {}", escrow.payer))],
         Event::HostPaid(e) if e.order == lock.order => {
+            paid = paid.saturating_add(e.amount);
             vec![minus(e.amount, format!("paid to host {}", e.host))]
         }
         Event::Settled(e) if e.order == lock.order => {
-            vec![minus(held.saturating_sub(e.fees), format!("back to {}", escrow.payer))]
+            vec![
+                minus(e.fees.saturating_sub(paid), "kept as the hosts' insurance".to_string()),
+                minus(held.saturating_sub(e.fees), format!("back to {}", escrow.payer)),
+            ]
         }
         Event::Expired(e) if e.order == lock.order => vec![minus(held, format!("back to {}", escrow.payer))],
         Event::NoHomeDrawn(e) if e.order == lock.order => {
