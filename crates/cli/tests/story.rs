@@ -373,6 +373,12 @@ fn credits_are_used_once(world: &mut World, spec: &Path, run: &str, host: &mut N
     refuse(&world.command("user", &again), 1, &["refused (Spent)", "lock another note"]);
 }
 
+fn largest_note(world: &World, owner: &str) -> String {
+    let notes = succeed(&world.command(owner, &["wallet", "notes"]));
+    let notes = notes["notes"].as_array().expect("a list of notes");
+    text(notes.iter().max_by_key(|note| note["cu"].as_u64()).expect("a note"), "note")
+}
+
 /// The owner sells five credits of `note` to the user at one price that both take, and is refused more than it holds.
 fn a_sale_at_auction(world: &World, owner: &str, run: &str, note: &str) {
     let more = ["market", "sell", run, note, "--cu", "999999999", "--limit", "0.04"];
@@ -384,25 +390,35 @@ fn a_sale_at_auction(world: &World, owner: &str, run: &str, note: &str) {
     refuse(&world.command("user", &nowhere), 1, &["is not on the ledger", "tessera run list"]);
     refuse(&world.command("user", &["market", "reveal", &unknown]), 1, &["has no secret of order", "none"]);
 
-    // An order that is withdrawn leaves nothing.
-    let sealed = ["market", "sell", run, note, "--cu", "1", "--limit", "9", "--no-wait"];
-    let sealed = text(&succeed(&world.command(owner, &sealed)), "order");
-    let listed = succeed(&world.command(owner, &["market", "orders"]));
-    assert_eq!(listed["orders"][0]["order"], sealed, "{listed}");
-    let again = ["market", "sell", run, note, "--cu", "1", "--limit", "9", "--no-wait"];
-    refuse(&world.command(owner, &again), 3, &["is for sale by order"]);
-    let withdrawn = tessera(&world.command(owner, &["market", "cancel", &sealed]));
-    if withdrawn.code != 0 {
-        // The half of its batch ended before: it is opened, finds nobody, and comes back.
-        holds(&withdrawn.said, &["orders can be opened now"]);
-        let opened = succeed(&world.command(owner, &["market", "reveal"]));
-        assert_eq!(opened["orders"][0]["filled"], "0", "{opened}");
-    }
+    // An order that is withdrawn leaves nothing. The half of a batch that takes orders may end between two commands.
+    let note = loop {
+        let note = largest_note(world, owner);
+        let sell = ["market", "sell", run, &note, "--cu", "1", "--limit", "9", "--no-wait"];
+        let sealed = text(&succeed(&world.command(owner, &sell)), "order");
+        let listed = succeed(&world.command(owner, &["market", "orders"]));
+        assert_eq!(listed["orders"][0]["order"], sealed, "{listed}");
+        let again = tessera(&world.command(owner, &sell));
+        assert_eq!(again.code, 3, "{}", again.said);
+        if again.said.contains("waiting for the next batch") {
+            // The second command waited for another batch; meanwhile nobody opened the first order.
+            let ended = succeed(&world.command(owner, &["market", "reveal"]));
+            assert_eq!(ended["orders"][0]["state"], "forfeited", "{ended}");
+            continue;
+        }
+        holds(&again.said, &["is for sale by order"]);
+        let withdrawn = tessera(&world.command(owner, &["market", "cancel", &sealed]));
+        if withdrawn.code != 0 {
+            holds(&withdrawn.said, &["orders can be opened now"]);
+            let opened = succeed(&world.command(owner, &["market", "reveal"]));
+            assert_eq!(opened["orders"][0]["filled"], "0", "{opened}");
+        }
+        break note;
+    };
     assert_eq!(succeed(&world.command(owner, &["market", "orders"]))["orders"], serde_json::json!([]));
 
     // Both put their orders in, then each is followed by another process than the one that made it.
     for attempt in 0.. {
-        let sell = ["market", "sell", run, note, "--cu", "5", "--limit", "0.04", "--no-wait"];
+        let sell = ["market", "sell", run, &note, "--cu", "5", "--limit", "0.04", "--no-wait"];
         let buy = ["market", "buy", run, "--cu", "5", "--limit", "0.06", "--no-wait"];
         let sold = succeed(&world.command(owner, &sell));
         let bought = succeed(&world.command("user", &buy));

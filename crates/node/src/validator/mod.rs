@@ -14,6 +14,7 @@ use crate::{
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use tessera_canon::PublicKey;
 use tessera_chain::Header;
@@ -25,6 +26,9 @@ use tessera_validator::{
 
 /// How long blocks take while transactions wait and while none waits, milliseconds.
 pub const TIMING: Timing = Timing::STANDARD;
+/// How often, and how far apart, a start is tried again that came before the others' next block.
+const PAST_VOTES_TRIES: usize = 30;
+const PAST_VOTES_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a validator did not start.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,21 @@ pub struct ValidatorNode {
     pub set_aside: Option<PathBuf>,
 }
 
+/// Start a validator. One that fetches its state anew cannot begin before the others are past its last vote, which is a
+/// matter of one block: it is tried again for a while.
+async fn start_past_votes(config: &ValidatorConfig) -> Result<ValidatorHandle, StartError> {
+    for _ in 0..PAST_VOTES_TRIES {
+        match Validator::start(config.clone()).await {
+            Err(StartError::Votes { cause: VotesLost::TooEarly { newest, got }, .. }) => {
+                tracing::info!(newest, got, "waiting for a block after the last vote");
+                tokio::time::sleep(PAST_VOTES_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+    Validator::start(config.clone()).await
+}
+
 impl ValidatorNode {
     /// Start the validator of `folder`, whose key must be one of `network`'s validators, and answer questions
     /// that come over `switchboard`. The folder's lock must be held by the caller.
@@ -129,13 +148,13 @@ impl ValidatorNode {
             keep_blocks: choices.keep_blocks.or(folder.config()?.keep_blocks).unwrap_or_default().number(),
         };
         let mut set_aside = None;
-        let first = match Validator::start(config.clone()).await {
+        let first = match start_past_votes(&config).await {
             Err(StartError::Damaged { .. } | StartError::Votes { .. }) if choices.repair => {
                 let aside = folder.set_ledger_aside()?;
                 keep_notes(&aside, folder)?;
                 set_aside = Some(aside);
                 config.state_sync = true;
-                Validator::start(config).await
+                start_past_votes(&config).await
             }
             other => other,
         };
