@@ -70,6 +70,7 @@ choice! {
         68 => RefusalReported(RefusalReported),
         69 => ClientEquivocated(ClientEquivocated),
         70 => SessionDisputed(SessionDisputed),
+        71 => Absorbed(Absorbed),
         // Market.
         80 => OrderCommitted(OrderCommitted),
         81 => OrderRevealed(OrderRevealed),

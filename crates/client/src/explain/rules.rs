@@ -348,6 +348,9 @@ pub(super) fn pool(facts: &Facts, run: &Hash, prize: u64) -> Vec<Change> {
         Event::FeePaidInCredits(e) if e.run == *run => {
             vec![plus(e.cu, format!("fee of a transaction of {}", e.payer))]
         }
+        Event::Absorbed(e) if e.run == *run => {
+            vec![plus(e.cu, format!("forfeited, or come back too late, of note or order {}", e.source))]
+        }
         Event::PublicDraw(e) if e.run == *run && e.notes > 0 => {
             vec![minus(u64::from(e.notes).saturating_mul(prize), "drawn in the public lottery")]
         }

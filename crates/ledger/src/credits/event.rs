@@ -99,6 +99,12 @@ record! {
 }
 
 record! {
+    /// Credits went to the run's pool from `source` (a note or an order) other than by use: the forfeit of a sealed
+    /// order, the fee of two orders over one note, or what came back after the end of its series or life.
+    pub struct Absorbed { pub run: Hash, pub source: Hash, pub cu: u64 }
+}
+
+record! {
     /// A session is disputed, or its dispute is over.
     pub struct SessionDisputed { pub order: Hash, pub accused: PublicKey, pub verdict: SessionVerdict }
 }

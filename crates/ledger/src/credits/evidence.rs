@@ -19,7 +19,7 @@ use crate::{
         ticket::{ROUTE, TICKET},
     },
     error::TxError,
-    event::{ClientEquivocated, RefusalReported},
+    event::{Absorbed, ClientEquivocated, RefusalReported},
     keys,
     note::{self, NewNote},
     record::{Attempts, LockState, Note, Stage, Validator},
@@ -174,6 +174,7 @@ pub(crate) fn client(view: &mut View<'_>, tx: &Hash, action: &ReportClientEquivo
     if cu > fee {
         note::create_until(view, NewNote { run, series, cu: cu - fee, owner, flags }, until, tx, 0);
     }
+    view.emit(Absorbed { run, source: id, cu: fee });
     view.emit(ClientEquivocated { note: id, fee });
     Ok(())
 }

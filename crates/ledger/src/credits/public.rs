@@ -18,7 +18,7 @@ use crate::{
     action::PublicApply,
     credits::host,
     error::TxError,
-    event::PublicDraw,
+    event::{Absorbed, PublicDraw},
     keys,
     note::{self, NewNote},
     record::{Application, Credits, Lane, Note, NoteState, Run, RunTerms},
@@ -135,6 +135,7 @@ pub(crate) fn end_notes(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         let credits: Credits = view.must(&keys::credits(&note.run), "run", note.run)?;
         if series::live(credits.series, note.series) {
             supply::shift(view, &note.run, note.series, Place::Notes, Place::Pool, note.cu)?;
+            view.emit(Absorbed { run: note.run, source: note.id, cu: note.cu });
         }
         note::spend(view, note, &Hash::ZERO);
     }

@@ -19,7 +19,7 @@ use crate::{
     action::{FAILOVER, Failover, LockNotes, LockOrder, MAX_ORDER_CU, ORDER},
     credits::{host, params::MAX_ATTEMPTS, public, settle},
     error::TxError,
-    event::{Expired, HomeDrawn, Locked, NoHomeDrawn},
+    event::{Absorbed, Expired, HomeDrawn, Locked, NoHomeDrawn},
     keys,
     note::{self, NewNote},
     record::{
@@ -355,7 +355,9 @@ pub(crate) fn absorb(view: &mut View<'_>, lock: &Lock, escrow: &Escrow, used: u6
         || (escrow.until > 0 && escrow.until <= public::now(view)?);
     let to = if ended { Place::Pool } else { Place::Notes };
     supply::shift(view, &lock.run, lock.series, Place::Locked, to, rest)?;
-    if rest > 0 && !ended {
+    if rest > 0 && ended {
+        view.emit(Absorbed { run: lock.run, source: lock.order, cu: rest });
+    } else if rest > 0 {
         let (run, series, owner, flags) = (lock.run, lock.series, escrow.refund_to, escrow.flags);
         let new = NewNote { run, series, cu: rest, owner, flags };
         note::create_until(view, new, escrow.until, &lock.order, 0);

@@ -11,7 +11,7 @@ use crate::{
     account, accumulator,
     action::{Asset, MarketId, Side},
     cell::Key,
-    event::{AuctionCleared, AutoSold, OrderFilled, OrderForfeited, OrderReturned},
+    event::{Absorbed, AuctionCleared, AutoSold, OrderFilled, OrderForfeited, OrderReturned},
     keys,
     market::{
         clearing::{self, Cleared, MAX_QUANTITY},
@@ -193,6 +193,7 @@ fn forfeit(view: &mut View<'_>, params: &MarketParams, order: &MarketOrder) -> R
         Held::Notes => {
             let series = order.market.series;
             supply::shift(view, run, series, Place::Auctioned, Place::Pool, lost as u64)?;
+            view.emit(Absorbed { run: *run, source: order.id, cu: lost as u64 });
         }
         Held::Shares => {}
     }

@@ -17,7 +17,7 @@ use crate::{
     accumulator::Part,
     action::{Asset, Collateral, MarketId, NoteCollateral, OrderCancel, OrderCommit, OrderReveal, Side},
     error::TxError,
-    event::{OrderCommitted, OrderReturned, OrderRevealed},
+    event::{Absorbed, OrderCommitted, OrderReturned, OrderRevealed},
     keys,
     market::{action::seal, clearing::MAX_QUANTITY, proceeds},
     note::{self, NewNote},
@@ -266,6 +266,10 @@ fn return_notes(view: &mut View<'_>, order: &MarketOrder, gone: u64, rest: u64) 
     let Some(escrow) = view.get::<OrderNotes>(&keys::order_notes(&order.id))? else { return Ok(()) };
     view.want(escrow.notes.iter().map(keys::note).chain([keys::credits(&run)]))?;
     supply::shift(view, &run, series, Place::Auctioned, Place::Notes, rest)?;
+    let credits: Credits = view.must(&keys::credits(&run), "run", run)?;
+    if rest > 0 && !series::live(credits.series, series) {
+        view.emit(Absorbed { run, source: order.id, cu: rest });
+    }
     let mut left = gone;
     for id in escrow.notes.iter() {
         let Some(mut note) = view.get::<Note>(&keys::note(id))? else { continue };
