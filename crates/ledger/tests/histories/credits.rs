@@ -37,13 +37,25 @@ impl History {
             }
             1 => (who, self.failover()?),
             2 => {
-                let (run, bond) = (self.run(), self.below(3_000));
+                let seat = |world: &World, run: &Hash, who| {
+                    let member = query::member(world.get(), run, &public(who))?;
+                    (member.state == MemberState::Seated).then_some((who, *run))
+                };
+                let found = self.somewhere(seat).filter(|_| !self.chance(10));
+                let (who, run) = found.unwrap_or((who, self.run()));
+                let bond = self.below(3_000);
                 let cu = if self.chance(20) { bond } else { bond / 10 };
                 (who, HostBond { run, cu, bond: bond.into() }.into())
             }
-            3 => (who, HostExit { run: self.run() }.into()),
+            3 => match self.host().filter(|_| self.chance(40)) {
+                Some((who, host)) => (who, HostExit { run: host.run }.into()),
+                None => (who, HostExit { run: self.run() }.into()),
+            },
             4 | 5 => {
-                let (run, for_whom) = (self.run(), self.account());
+                let serves =
+                    |world: &World, run: &Hash, _| query::run(world.get(), run)?.serves().then_some(*run);
+                let found = self.somewhere(serves).filter(|_| !self.chance(20));
+                let (run, for_whom) = (found.unwrap_or_else(|| self.run()), self.account());
                 (who, PublicApply { run, owner: owner(for_whom) }.into())
             }
             6 => self.dispute()?,

@@ -1,7 +1,7 @@
 //! Make random actions about runs, evaluations, bonds, forks, operators and measurements, valid and not.
 
 use super::{ACCOUNTS, History};
-use crate::world::{create_run, join, key, public};
+use crate::world::{World, create_run, join, key, public};
 use tessera_canon::{Hash, digest};
 use tessera_ledger::{Action, Policy, action::*, query, record::*};
 
@@ -64,7 +64,12 @@ fn evaluate(history: &mut History) -> Option<(u32, Action)> {
 }
 
 fn fork(history: &mut History) -> (u32, Action) {
-    let parent = history.run();
+    let living = |world: &World, run: &Hash, _| {
+        let state = query::run(world.get(), run)?.state;
+        matches!(state, RunState::Open | RunState::Serving).then_some(*run)
+    };
+    let found = history.somewhere(living).filter(|_| !history.chance(20));
+    let parent = found.unwrap_or_else(|| history.run());
     let mut id = [7; 32];
     id[0] = history.runs.len() as u8;
     let mut child = create_run(Hash(id), 2, 6);
@@ -143,11 +148,23 @@ pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
         run = active;
     }
     Some(match history.below(24) {
-        20.. => train(history)?,
         0..8 => evaluate(history)?,
-        8..10 => (who, LeaveRun { run }.into()),
+        8 if history.chance(60) => {
+            let member = |world: &World, run: &Hash, who| {
+                let member = query::member(world.get(), run, &public(who))?;
+                (member.state != MemberState::Left).then_some((who, *run))
+            };
+            let found = history.somewhere(member).filter(|_| !history.chance(20));
+            let (who, run) = found.unwrap_or((who, run));
+            (who, LeaveRun { run }.into())
+        }
+        8 | 9 | 20.. => train(history)?,
         10..13 => {
-            let (who, run) = left_with_bond(history).unwrap_or((who, run));
+            let found = left_with_bond(history);
+            if found.is_none() && history.chance(80) {
+                return train(history);
+            }
+            let (who, run) = found.unwrap_or((who, run));
             (who, WithdrawBond { run }.into())
         }
         13 => (who, AbortRun { run: overdue(history).unwrap_or(run) }.into()),
