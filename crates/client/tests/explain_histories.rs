@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-use tessera_canon::Hash;
+use tessera_canon::{Hash, SecretKey};
 use tessera_client::{
     explain::{Explanation, explain},
     testing::TestChain,
@@ -23,7 +23,6 @@ use world::*;
 /// A random history on a chain that proves.
 struct Told {
     chain: TestChain,
-    history: History,
     events: Vec<Event>,
     /// Kinds of actions that took effect.
     kinds: BTreeSet<&'static str>,
@@ -31,6 +30,7 @@ struct Told {
 
 fn tell(seed: u64, total: usize) -> Told {
     let mut history = History::new(seed);
+    history.proposer = SecretKey::from_seed([1; 32]);
     let pristine = history.world.clone();
     let genesis = genesis(ACCOUNTS, History::parameters(seed));
     assert_eq!(genesis.network_id(), pristine.network, "the world has another beginning");
@@ -49,7 +49,7 @@ fn tell(seed: u64, total: usize) -> Told {
             .extend(outcome.receipts.iter().filter(|receipt| receipt.ok()).map(|receipt| by_id[&receipt.tx]));
         events.extend(outcome.events);
     }
-    Told { chain, history, events, kinds }
+    Told { chain, events, kinds }
 }
 
 /// What does not come out, with its lines.
@@ -93,7 +93,6 @@ async fn every_number_of_random_histories_is_explained() {
             lines += found.parts.iter().map(|part| part.lines.len()).sum::<usize>();
             gaps.extend(gap(&found));
         }
-        assert!(told.history.orders.len() > 3);
     }
     println!("{subjects} subjects, {lines} lines, {} kinds of actions took effect", kinds.len());
     println!("money moved for {reasons:?}");

@@ -119,14 +119,15 @@ impl History {
 
     pub fn govern(&mut self) -> Option<(u32, Action)> {
         let who = self.account();
-        let consensus = key(600 + who);
+        // One of them proposes the blocks.
+        let consensus = if who == 0 { self.proposer.clone() } else { key(600 + who) };
         Some(match self.below(30) {
             0..3 => {
                 let votes = |world: &World, run: &Hash, _| {
                     (query::credits(world.get(), run)?.active > 0).then_some(*run)
                 };
-                let found = self.somewhere(votes).filter(|_| !self.chance(10));
-                let run = if self.chance(10) { Hash::ZERO } else { found.unwrap_or_else(|| self.run()) };
+                let found = self.somewhere(votes);
+                let run = if self.chance(10) { Hash::ZERO } else { self.or_seldom(found, Self::run)? };
                 let motion = if run == Hash::ZERO { self.fees() } else { self.motion(&run) };
                 let class = motion.class();
                 let deposit = 1_000_000 - u128::from(self.chance(3));

@@ -9,7 +9,7 @@ mod trust;
 
 use crate::{machine, world::*};
 use std::collections::BTreeMap;
-use tessera_canon::{Domain, Hash, Prf};
+use tessera_canon::{Domain, Hash, Prf, SecretKey};
 use tessera_ledger::{
     Action, SignedTx,
     action::*,
@@ -30,6 +30,8 @@ pub struct History {
     /// What sealed orders hold, by seal.
     sealed: BTreeMap<Hash, (u32, OrderTerms)>,
     seen: trust::Seen,
+    /// Consensus key of whoever proposes the blocks.
+    pub proposer: SecretKey,
 }
 
 impl History {
@@ -42,7 +44,10 @@ impl History {
             fee_to_fund: seed % 2 == 1,
             ..params()
         };
-        Parameters { credits: credits::rules(), trust: trust::parameters(), ..Parameters::from(base) }
+        let from = Parameters::from(base);
+        // Something is issued in every epoch.
+        let security = SecurityTerms { first: 1_000_000, keep: u32::MAX, ..from.security.clone() };
+        Parameters { credits: credits::rules(), trust: trust::parameters(), security, ..from }
     }
     pub fn new(seed: u64) -> Self {
         let mut world = World::new(ACCOUNTS, Self::parameters(seed));
@@ -54,6 +59,7 @@ impl History {
             orders: vec![],
             sealed: BTreeMap::new(),
             seen: trust::Seen::default(),
+            proposer: key(1000),
         }
     }
     fn below(&mut self, bound: u64) -> u64 {
@@ -69,9 +75,15 @@ impl History {
     fn account(&mut self) -> u32 {
         self.below(ACCOUNTS.into()) as u32
     }
-    /// The last runs: older ones are aborted or retired for the most part.
+    /// The last runs that are not aborted.
     fn recent(&self) -> Vec<Hash> {
-        self.runs[self.runs.len().saturating_sub(8)..].to_vec()
+        let lives =
+            |run: &&Hash| query::run(self.world.get(), run).is_some_and(|run| run.state != RunState::Aborted);
+        self.runs.iter().rev().filter(lives).take(8).copied().collect()
+    }
+    /// What was found, or seldom something else, to be refused; nothing if nothing was found.
+    fn or_seldom<T>(&mut self, found: Option<T>, other: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.chance(8) { Some(other(self)) } else { found }
     }
     /// The first that `found` finds among the last runs and all accounts, from a random place on.
     fn somewhere<T>(&mut self, found: impl Fn(&World, &Hash, u32) -> Option<T>) -> Option<T> {
@@ -91,7 +103,7 @@ impl History {
         })
     }
     fn run(&mut self) -> Hash {
-        let runs = self.recent();
+        let runs = if self.chance(5) { self.runs.clone() } else { self.recent() };
         if self.chance(2) { Hash([77; 32]) } else { self.pick(&runs).unwrap_or(RUN) }
     }
     /// Somebody's note, mostly with its owner.
@@ -270,9 +282,9 @@ impl History {
                     let held = held.into_iter().find(|held| held.seat == seat)?;
                     (world.height + 1 >= held.heard + 6).then_some((*run, stage, seat))
                 };
-                let found = self.somewhere(silent).filter(|_| !self.chance(30));
+                let found = self.somewhere(silent);
                 let random = (self.run(), self.below(2) as u16, self.below(4) as u16);
-                let (run, stage, seat) = found.unwrap_or(random);
+                let (run, stage, seat) = self.or_seldom(found, |_| random)?;
                 (who, LapseSeat { run, stage, seat }.into())
             }
             7..12 => self.report()?,
@@ -281,7 +293,8 @@ impl History {
                     let owner = query::owner(world.get(), run, &public(who))?;
                     (owner.shares > 0).then_some((who, *run, owner.shares))
                 };
-                let (who, run, held) = self.somewhere(held).unwrap_or((who, self.run(), 0));
+                let found = self.somewhere(held);
+                let (who, run, held) = self.or_seldom(found, |history| (who, history.run(), 0))?;
                 let amount = u128::from(self.below(1 + held as u64 / 4)) + held * u128::from(self.chance(10));
                 (who, TransferShares { run, to: public(self.account()), amount }.into())
             }
@@ -289,8 +302,8 @@ impl History {
                 let due = |world: &World, run: &Hash, who| {
                     (query::due_credits(world.get(), run, &public(who)) > 0).then_some((who, *run))
                 };
-                let found = self.somewhere(due).filter(|_| !self.chance(10));
-                let (who, run) = found.unwrap_or((who, self.run()));
+                let found = self.somewhere(due);
+                let (who, run) = self.or_seldom(found, |history| (who, history.run()))?;
                 (who, ClaimCredits { run, to: owner(who) }.into())
             }
             18..21 => self.reshape()?,

@@ -125,14 +125,12 @@ impl History {
         (who, BasketTransfer { parts: list(parts), to: public(self.account()) }.into())
     }
 
-    fn host_ask(&mut self) -> (u32, Action) {
-        let found = self.host().filter(|_| !self.chance(10));
-        let (who, run, stage, most) = match found {
-            Some((who, host)) => (who, host.run, host.stage, host.cu),
-            None => (self.account(), self.run(), self.below(2) as u16, 20),
-        };
+    fn host_ask(&mut self) -> Option<(u32, Action)> {
+        let found = self.host().map(|(who, host)| (who, host.run, host.stage, host.cu));
+        let other = |history: &mut Self| (history.account(), history.run(), history.below(2) as u16, 20);
+        let (who, run, stage, most) = self.or_seldom(found, other)?;
         let price = if self.chance(5) { u128::MAX } else { self.below(1000).into() };
-        (who, HostAsk { run, stage, price, capacity: self.below(most + 2) }.into())
+        Some((who, HostAsk { run, stage, price, capacity: self.below(most + 2) }.into()))
     }
 
     pub(super) fn market(&mut self) -> Option<(u32, Action)> {
@@ -152,7 +150,10 @@ impl History {
                     let owner = query::owner(world.get(), run, &public(who))?;
                     (owner.shares > 0).then_some((who, *run, owner.shares))
                 };
-                let (who, run, held) = self.somewhere(held).unwrap_or((who, run, 0));
+                let (who, run, held) = {
+                    let found = self.somewhere(held);
+                    self.or_seldom(found, |_| (who, run, 0))?
+                };
                 let amount = self.some(held / 4);
                 (who, AutoSellWrap { run, amount }.into())
             }
@@ -161,7 +162,10 @@ impl History {
                     let wrap = query::wrap(world.get(), run, &public(who))?;
                     (wrap.now > 0).then_some((who, *run, wrap.now))
                 };
-                let (who, run, held) = self.somewhere(wrapped).unwrap_or((who, run, 0));
+                let (who, run, held) = {
+                    let found = self.somewhere(wrapped);
+                    self.or_seldom(found, |_| (who, run, 0))?
+                };
                 let amount = self.some(held);
                 (who, AutoSellUnwrap { run, amount }.into())
             }
@@ -169,11 +173,11 @@ impl History {
                 let due = |world: &World, run: &Hash, who| {
                     (query::due_proceeds(world.get(), run, &public(who)) > 0).then_some((who, *run))
                 };
-                let found = self.somewhere(due).filter(|_| !self.chance(20));
-                let (who, run) = found.unwrap_or((who, run));
+                let found = self.somewhere(due);
+                let (who, run) = self.or_seldom(found, |_| (who, run))?;
                 (who, ClaimProceeds { run }.into())
             }
-            _ => self.host_ask(),
+            _ => self.host_ask()?,
         })
     }
 

@@ -63,13 +63,13 @@ fn evaluate(history: &mut History) -> Option<(u32, Action)> {
     })
 }
 
-fn fork(history: &mut History) -> (u32, Action) {
+fn fork(history: &mut History) -> Option<(u32, Action)> {
     let living = |world: &World, run: &Hash, _| {
         let state = query::run(world.get(), run)?.state;
         matches!(state, RunState::Open | RunState::Serving).then_some(*run)
     };
-    let found = history.somewhere(living).filter(|_| !history.chance(20));
-    let parent = found.unwrap_or_else(|| history.run());
+    let found = history.somewhere(living);
+    let parent = history.or_seldom(found, History::run)?;
     let mut id = [7; 32];
     id[0] = history.runs.len() as u8;
     let mut child = create_run(Hash(id), 2, 6);
@@ -81,7 +81,7 @@ fn fork(history: &mut History) -> (u32, Action) {
     if living && history.runs.len() < 11 {
         history.runs.push(child.run);
     }
-    (history.account(), ForkRun { parent, run: child }.into())
+    Some((history.account(), ForkRun { parent, run: child }.into()))
 }
 
 fn declare(history: &mut History) -> (u32, Action) {
@@ -154,8 +154,8 @@ pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
                 let member = query::member(world.get(), run, &public(who))?;
                 (member.state != MemberState::Left).then_some((who, *run))
             };
-            let found = history.somewhere(member).filter(|_| !history.chance(20));
-            let (who, run) = found.unwrap_or((who, run));
+            let found = history.somewhere(member);
+            let (who, run) = history.or_seldom(found, |_| (who, run))?;
             (who, LeaveRun { run }.into())
         }
         8 | 9 | 20.. => train(history)?,
@@ -167,8 +167,11 @@ pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
             let (who, run) = found.unwrap_or((who, run));
             (who, WithdrawBond { run }.into())
         }
-        13 => (who, AbortRun { run: overdue(history).unwrap_or(run) }.into()),
-        14 | 15 => fork(history),
+        13 => {
+            let found = overdue(history);
+            (who, AbortRun { run: history.or_seldom(found, |_| run)? }.into())
+        }
+        14 | 15 => fork(history)?,
         16 => declare(history),
         17 => {
             let (mu, repair) = (history.below(5000) as u16, history.below(1 << 20) as u32);

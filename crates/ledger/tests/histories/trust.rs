@@ -130,8 +130,8 @@ fn canary(history: &mut History) -> Option<(u32, Action)> {
             let member = query::member(world.get(), run, &public(who))?;
             (trains && member.state == MemberState::Seated).then_some((*run, who))
         };
-        let found = history.somewhere(seat).filter(|_| !history.chance(20));
-        let (run, who) = found.unwrap_or((history.run(), history.account()));
+        let found = history.somewhere(seat);
+        let (run, who) = history.or_seldom(found, |history| (history.run(), history.account()))?;
         let window = query::run(history.world.get(), &run)?.window;
         let commit = digest(CANARY, &sealed(run, window, who));
         return Some((who, SealCanary { run, window, commit }.into()));
