@@ -14,7 +14,7 @@ use tessera_ledger::{
     Action,
     action::{
         Change, Changes, Choice, Delegate, Execute, MAX_CHANGES, MAX_VOTERS, Motion, PauseRun, Propose,
-        ResumeRun, ResumeTraining, RetireRun, StartServing, Vote,
+        ResumeRun, ResumeTraining, RetireRun, StartServing, StrikeMeasurement, Vote,
     },
     governance::parameter::{Network, Parameter},
     keys, query,
@@ -37,7 +37,8 @@ pub(crate) enum Command {
         /// A parameter and its new value, for example reserve=0.05 or public-part=6%; may be repeated
         #[arg(long, value_name = "PARAMETER=NEW", conflicts_with = "motion")]
         set: Vec<Setting>,
-        /// The run's course: pause, resume, serve, train-on=WU (work units more), retire
+        /// The run's course: pause, resume, serve, train-on=WU (work units more), retire,
+        /// strike=MEASUREMENT (an extraction measurement that is false)
         #[arg(long, value_name = "MOTION", required_unless_present = "set")]
         motion: Option<Course>,
         /// U held meanwhile; by default the least
@@ -135,6 +136,7 @@ pub(crate) enum Course {
     Serve,
     TrainOn(u64),
     Retire,
+    Strike(Hash),
 }
 impl FromStr for Course {
     type Err = String;
@@ -146,7 +148,13 @@ impl FromStr for Course {
             ("serve", _) => Self::Serve,
             ("retire", _) => Self::Retire,
             (_, Some(Ok(wu))) => Self::TrainOn(wu),
-            _ => return Err(format!("expected pause, resume, serve, train-on=WU or retire, got {text:?}")),
+            _ => match text.strip_prefix("strike=").map(str::parse) {
+                Some(Ok(measurement)) => Self::Strike(measurement),
+                _ => {
+                    let known = "pause, resume, serve, train-on=WU, retire or strike=MEASUREMENT";
+                    return Err(format!("expected {known}, got {text:?}"));
+                }
+            },
         })
     }
 }
@@ -158,6 +166,7 @@ impl Course {
             Self::Serve => Motion::StartServing(StartServing {}),
             Self::TrainOn(max_wu) => Motion::ResumeTraining(ResumeTraining { max_wu }),
             Self::Retire => Motion::RetireRun(RetireRun {}),
+            Self::Strike(measurement) => Motion::StrikeMeasurement(StrikeMeasurement { measurement }),
         }
     }
 }
@@ -395,6 +404,9 @@ fn motion_text(motion: &Motion) -> String {
             format!("raise the target from {} to {} work units", target.old, target.new)
         }
         Motion::AmendPlan(plan) => format!("replace training plan {} by {}", plan.old, plan.new),
+        Motion::StrikeMeasurement(strike) => {
+            format!("strike measurement {} out as false", strike.measurement)
+        }
     }
 }
 
@@ -544,6 +556,7 @@ mod tests {
             assert!(error.contains(part), "{text}: {error}");
         }
         assert_eq!("train-on=7".parse(), Ok(Course::TrainOn(7)));
+        assert_eq!(format!("strike={}", Hash([3; 32])).parse(), Ok(Course::Strike(Hash([3; 32]))));
         assert!("train-on".parse::<Course>().unwrap_err().contains("train-on=WU"));
         assert_eq!("network".parse(), Ok(Scope(Hash::ZERO)));
         assert!("net".parse::<Scope>().unwrap_err().contains("`network`"));

@@ -35,7 +35,10 @@ use tessera_chain::{
     Block, CHUNK_BYTES, CertifiedHeader, Header, Identity, Inclusion, ProvedEntry, Scheme, StateProof,
     consensus_key, consensus_namespace, event_root, pack_absence, pack_presence, tx_root,
 };
-use tessera_ledger::{Cell, Event, Genesis, Key, MemState, Outcome, SignedTx};
+use tessera_ledger::{
+    Cell, Event, Genesis, Key, MemState, Outcome, Receipt, SignedTx,
+    referee::{NoReferee, Referee},
+};
 use tessera_wire::rpc::{Answer, Ask, Included, NotHere, Place, Places, Refused, Taken};
 
 type Store = fixed::Db<
@@ -133,6 +136,7 @@ async fn carry_out(store: Store, work: Work) -> Store {
 struct Inner {
     genesis: Genesis,
     state: MemState,
+    referee: Arc<dyn Referee>,
     schemes: Vec<Scheme>,
     store: mpsc::Sender<Work>,
     /// By height; the genesis block is number 0.
@@ -180,6 +184,10 @@ fn certify(schemes: &[Scheme], header: Header) -> CertifiedHeader {
 impl TestChain {
     /// Begin with the cells of `genesis` as block 1. `seed` deals the committee's key.
     pub fn start(genesis: Genesis, seed: u64) -> Self {
+        Self::start_with(genesis, seed, Arc::new(NoReferee))
+    }
+    /// As [`Self::start`], with a referee for disputes.
+    pub fn start_with(genesis: Genesis, seed: u64, referee: Arc<dyn Referee>) -> Self {
         let network = genesis.network_id();
         let schemes = schemes(&network, seed);
         let store = store();
@@ -203,8 +211,16 @@ impl TestChain {
         let state = MemState::new(&genesis);
         let cells = genesis.cells();
         let blocks = vec![Default::default()];
-        let inner =
-            Inner { genesis, state, schemes, store, headers: vec![first], blocks, waiting: Vec::new() };
+        let inner = Inner {
+            genesis,
+            state,
+            referee,
+            schemes,
+            store,
+            headers: vec![first],
+            blocks,
+            waiting: Vec::new(),
+        };
         let chain = Self(Arc::new(Mutex::new(inner)));
         let mut opening: Writes = cells.into_iter().map(|(key, cell)| (key, Some(cell))).collect();
         opening.sort_by_key(|(key, _)| *key);
@@ -237,6 +253,18 @@ impl TestChain {
         all.extend(txs);
         inner.append(all, Vec::new())
     }
+    /// A block of those of `txs` that may stand in it.
+    pub fn block_of_any(&self, mut txs: Vec<SignedTx>) -> Outcome {
+        loop {
+            // Without one, the later ones of its sender may not stand there either.
+            let fits = self.lock().fits(&txs);
+            if fits.iter().all(|fits| *fits) {
+                return self.block(txs);
+            }
+            let mut kept = fits.into_iter();
+            txs.retain(|_| kept.next().unwrap_or(false));
+        }
+    }
     /// A client of this chain over `source`.
     pub fn client(&self, source: TestSource) -> Client<TestSource> {
         let network = self.genesis().network_id();
@@ -253,19 +281,29 @@ impl TestChain {
 }
 
 impl Inner {
-    fn append(&mut self, txs: Vec<SignedTx>, opening: Writes) -> Outcome {
-        let (parent, schemes) = (&self.headers[self.headers.len() - 1].header, &self.schemes);
-        let mut header = Header {
+    /// The next block's header, still without what it did.
+    fn next(&self, txs: &[SignedTx]) -> Header {
+        let parent = &self.headers[self.headers.len() - 1].header;
+        Header {
             height: parent.height + 1,
             parent: parent.digest(),
             view: parent.view + 1,
             parent_view: parent.view,
             time_ms: parent.time_ms + 1000,
-            tx_root: tx_root(&txs),
+            tx_root: tx_root(txs),
             ..parent.clone()
-        };
-        let outcome = self.state.run_block(header.execution(), &txs);
-        assert!(outcome.receipts.iter().all(tessera_ledger::Receipt::includable), "{:?}", outcome.receipts);
+        }
+    }
+    /// Which of `txs` may stand in the next block together.
+    fn fits(&self, txs: &[SignedTx]) -> Vec<bool> {
+        let mut state = self.state.clone();
+        let outcome = state.run_block_with(self.next(txs).execution(), self.referee.clone(), txs);
+        outcome.receipts.iter().map(Receipt::includable).collect()
+    }
+    fn append(&mut self, txs: Vec<SignedTx>, opening: Writes) -> Outcome {
+        let mut header = self.next(&txs);
+        let outcome = self.state.run_block_with(header.execution(), self.referee.clone(), &txs);
+        assert!(outcome.receipts.iter().all(Receipt::includable), "{:?}", outcome.receipts);
         let mut writes = opening;
         writes.retain(|(key, _)| outcome.writes.iter().all(|(written, _)| written != key));
         writes.extend(outcome.writes.iter().cloned());
@@ -274,7 +312,7 @@ impl Inner {
         (header.state_root, header.ops_root, header.ops_start, header.ops_end) =
             root.recv().expect("the store answers");
         header.event_root = event_root(&outcome.events);
-        let certified = certify(schemes, header);
+        let certified = certify(&self.schemes, header);
         self.headers.push(certified);
         self.blocks.push((txs, outcome.events.clone()));
         outcome

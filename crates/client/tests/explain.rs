@@ -3,7 +3,7 @@
 #[path = "../../ledger/tests/world/mod.rs"]
 mod world;
 
-use tessera_canon::{Blob, Hash, List};
+use tessera_canon::{Hash, List};
 use tessera_client::{
     Client,
     explain::{Explanation, Subject, explain},
@@ -11,9 +11,8 @@ use tessera_client::{
     testing::{Lie, TestChain, TestSource},
 };
 use tessera_ledger::{
-    Event, Genesis, Parameters, SignedTx,
+    Event, Parameters, SignedTx,
     action::*,
-    genesis::{GenesisAccount, GenesisValidator},
     keys,
     payword::Chain,
     query,
@@ -34,21 +33,7 @@ impl Town {
     }
     fn with(accounts: u32, parameters: Parameters) -> Self {
         let pristine = World::new(accounts, parameters.clone());
-        let genesis = Genesis {
-            name: "test".parse().unwrap(),
-            time_ms: 0,
-            validators: list(
-                (0..VALIDATORS)
-                    .map(|i| GenesisValidator {
-                        key: public(1000 + i),
-                        endpoint: "127.0.0.1:1".parse().unwrap(),
-                    })
-                    .collect(),
-            ),
-            accounts: list((0..accounts).map(|i| GenesisAccount { key: public(i), balance: RICH }).collect()),
-            params: parameters,
-            consensus: Blob::default(),
-        };
+        let genesis = genesis(accounts, parameters);
         assert_eq!(genesis.network_id(), pristine.network, "the world has another beginning");
         Self { chain: TestChain::start(genesis, 1), pristine, events: Vec::new() }
     }
@@ -280,8 +265,9 @@ async fn bonds_and_deposits_are_explained_while_held_and_when_they_came_back() {
     }
     assert!(held[6].contains("bonded in the validator set"), "{}", held[6]);
     assert!(back[6].contains("bond in the validator set came back"), "{}", back[6]);
-    assert!(held[7].contains("bond of a measurement of run"), "{}", held[7]);
-    assert!(back[7].contains(&format!("bond of a measurement of run {RUN} came back")), "{}", back[7]);
+    assert!(held[7].contains("bond of measurement"), "{}", held[7]);
+    let measurement = keys::measurement_id(&RUN, &public(7), &Hash([4; 32]));
+    assert!(back[7].contains(&format!("bond of measurement {measurement} came back")), "{}", back[7]);
     assert!(held[0].contains(&format!("deposit of proposal {proposal}\n")), "{}", held[0]);
     assert!(back[0].contains(&format!("deposit of proposal {proposal} came back")), "{}", back[0]);
 }

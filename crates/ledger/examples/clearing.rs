@@ -2,6 +2,9 @@
 //! `cargo run --release -p tessera-ledger --example clearing`
 #![allow(clippy::disallowed_methods)] // measures, and is not part of the ledger
 
+#[path = "../tests/world/mod.rs"]
+mod world;
+
 use std::time::Instant;
 use tessera_canon::{Blob, Domain, Hash, List, Prf, SecretKey, Text};
 use tessera_ledger::{
@@ -10,6 +13,7 @@ use tessera_ledger::{
     genesis::{Genesis, GenesisAccount},
     market::clearing::{Order, clear},
 };
+use world::{create_run, key, list};
 
 fn main() {
     for (name, prices) in [("1000 prices", 1000), ("a million prices", 1_000_000), ("one price", 1)] {
@@ -39,7 +43,7 @@ fn main() {
 
 /// A batch of `count` opened bids of one account, which all get their money back.
 fn boundary(count: u64) {
-    let (key, run) = (SecretKey::from_seed([1; 32]), Hash([9; 32]));
+    let (key, run) = (key(0), Hash([9; 32]));
     let mut params = Parameters::from(Params { epoch_blocks: 4, ..Params::demo() });
     params.market.max_orders = u32::MAX;
     let genesis = Genesis {
@@ -72,7 +76,7 @@ fn boundary(count: u64) {
         let refused = outcome.receipts.iter().filter(|receipt| !receipt.ok()).count();
         (start.elapsed(), refused, outcome.writes.len())
     };
-    let created = block(1, &[sign(create_run(run, key.public()).into())]);
+    let created = block(1, &[sign(create_run(run, 1, 1).into())]);
     let market = MarketId { asset: Asset::Cu, run, series: 0 };
     let terms = OrderTerms { side: Side::Bid, limit: 5, quantity: 3, to: Hash::ZERO };
     let commit = || OrderCommit {
@@ -90,37 +94,4 @@ fn boundary(count: u64) {
     assert_eq!((created.1, put_in.1, opened.1), (0, 0, 0), "everything was accepted");
     let (took, _, writes) = block(8, &[]);
     println!("boundary that settles {count} bids: {took:?}, {writes} cells written");
-}
-
-fn list<T, const MAX: usize>(items: Vec<T>) -> List<T, MAX> {
-    List::new(items).expect("the example stays within the bound")
-}
-
-fn create_run(run: Hash, designer: tessera_canon::PublicKey) -> CreateRun {
-    CreateRun {
-        run,
-        stage_wu: list(vec![10]),
-        seats: 1,
-        microbatches: 6,
-        steps: 8,
-        window_steps: 2,
-        f_star: 480,
-        f_min: 60,
-        f_exclusive: 120,
-        exclusive_windows: 1,
-        exclusive_blocks: 1000,
-        designers: list(vec![designer]),
-        bond: 1_000_000,
-        rule: RiskRule::LossProportional(LossProportional {}),
-        loss_0: 11_000_000,
-        price: ChunkPrice { prompt_tokens: 512, generated_tokens: 64 },
-        supply: 10_000,
-        supply_epochs: 2,
-        policy: None,
-        wu_flops: 1_000_000,
-        loss_source: LossSource::LastStage,
-        open_stages: 0,
-        bootstrap_windows: 0,
-        fork_part: 3000,
-    }
 }

@@ -1,7 +1,7 @@
 //! Tell what happened, typed and hashed, so that "why was I not paid" has an answer that can be proved.
 //!
 //! Numbers are ranges by room: machine 1, accounts 2, runs 10, ownership 30, credits 50, market 80, trust 110,
-//! governance 140, extraction 170.
+//! governance 140, extraction 170, and 200 for accounts again.
 
 use crate::record::ExtractionReport;
 use tessera_canon::{Domain, Hash, MerkleTree, choice, digest, merkle_root};
@@ -71,6 +71,7 @@ choice! {
         69 => ClientEquivocated(ClientEquivocated),
         70 => SessionDisputed(SessionDisputed),
         71 => Absorbed(Absorbed),
+        72 => EscrowReleased(EscrowReleased),
         // Market.
         80 => OrderCommitted(OrderCommitted),
         81 => OrderRevealed(OrderRevealed),
@@ -107,6 +108,9 @@ choice! {
         172 => MeasurementEnded(MeasurementEnded),
         173 => ExtractionReported(ExtractionReport),
         174 => ThetaRaised(ThetaRaised),
+        // Accounts, further.
+        200 => Charged(Charged),
+        201 => Credited(Credited),
     }
 }
 

@@ -94,18 +94,6 @@ impl Facts {
     pub fn events(&self) -> impl Iterator<Item = (u64, &Event)> {
         self.items.iter().filter_map(|fact| Some((fact.height, fact.event()?)))
     }
-    /// Orders that `payer` offered to lock, with the money that each holds for the hosts.
-    pub(super) fn orders_of(&self, payer: &PublicKey) -> super::rules::Amounts {
-        let txs = self.items.iter().filter_map(Fact::tx).filter(|tx| tx.body.sender == *payer);
-        txs.filter_map(|tx| match &tx.body.action {
-            Action::LockNotes(lock) => {
-                let held = lock.order.fee_per_cu.checked_mul(u128::from(lock.order.cu))?;
-                Some((lock.order.id(), held))
-            }
-            _ => None,
-        })
-        .collect()
-    }
     /// Sealed orders that `owner` offered, with their escrow in U and in shares; an order has the id of its
     /// transaction.
     pub(super) fn escrows_of(&self, owner: &PublicKey) -> (super::rules::Amounts, super::rules::Amounts) {
@@ -121,14 +109,6 @@ impl Facts {
         }
         (money, shares)
     }
-    /// Orders whose settlement `poster` posted or raised.
-    pub(super) fn settled_by(&self, poster: &PublicKey) -> BTreeSet<Hash> {
-        let posted = self.events().filter_map(|(_, event)| match event {
-            Event::Settling(posted) if posted.by == *poster => Some(posted.order),
-            _ => None,
-        });
-        posted.collect()
-    }
     /// Proposals that `proposer` offered, with their deposits; a proposal has the id of its transaction.
     pub(super) fn deposits_of(&self, proposer: &PublicKey) -> super::rules::Amounts {
         let txs = self.items.iter().filter_map(Fact::tx).filter(|tx| tx.body.sender == *proposer);
@@ -138,14 +118,6 @@ impl Facts {
         })
         .collect()
     }
-    /// Each measurement that `poster` posted.
-    pub(super) fn measured_by(&self, poster: &PublicKey) -> BTreeSet<Hash> {
-        let posted = self.events().filter_map(|(_, event)| match event {
-            Event::MeasurementPosted(made) if made.poster == *poster => Some(made.id),
-            _ => None,
-        });
-        posted.collect()
-    }
     /// Runs that `creator` created.
     pub(super) fn runs_of(&self, creator: &PublicKey) -> BTreeSet<Hash> {
         let created = self.events().filter_map(|(_, event)| match event {
@@ -154,8 +126,13 @@ impl Facts {
         });
         created.collect()
     }
-    /// Number of fees that `payer` paid.
+    /// Number of fees that `payer` paid, in U or in credits.
     pub(super) fn fees_of(&self, payer: &PublicKey) -> usize {
-        self.events().filter(|(_, e)| matches!(e, Event::FeePaid(paid) if paid.payer == *payer)).count()
+        let paid = |event: &Event| match event {
+            Event::FeePaid(paid) => paid.payer == *payer,
+            Event::FeePaidInCredits(paid) => paid.payer == *payer,
+            _ => false,
+        };
+        self.events().filter(|(_, event)| paid(event)).count()
     }
 }

@@ -20,7 +20,7 @@ use crate::{Client, LedgerError, Source, View};
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
     Genesis, keys, query,
-    record::{Escrow, Lock, LockState, Measurement, NoteState},
+    record::{Escrow, Lock, LockState, NoteState},
 };
 
 /// What is explained.
@@ -155,21 +155,16 @@ async fn account<S: Source>(
         .await?;
     let (indexed_from, places) = client.history(Hash(key.0), height).await?;
     let mut facts = Facts::fetch(client, &places).await?;
-    // What a lock, a vote or a sealed order took and gave back is told by events that name the order or the
-    // proposal, not the account.
-    let (orders, deposits) = (facts.orders_of(&key), facts.deposits_of(&key));
+    // What a proposal or a sealed order took and gave back is told by events that name it, not the account.
+    let deposits = facts.deposits_of(&key);
     let (escrows, asks) = facts.escrows_of(&key);
-    let settled = facts.settled_by(&key);
-    let sealed = escrows.keys().chain(asks.keys());
-    for id in orders.keys().chain(deposits.keys()).chain(sealed).chain(&settled) {
+    for id in deposits.keys().chain(escrows.keys()).chain(asks.keys()) {
         let (_, places) = client.history(*id, height).await?;
         facts.add(Facts::fetch(client, &places).await?);
     }
-    let (bonds, measurements) = bonds(client, &facts, &key).await?;
-    let settle_bond =
-        client.read(|view| query::rules(view.source())).await?.map_or(0, |rules| rules.settle_bond);
+    let bonds = bonds(client, &facts, &key).await?;
     let opening = query::account(rules::cells_of(genesis), &key).map_or(0, |account| account.balance);
-    let known = rules::Known { opening, orders, deposits, bonds, escrows, measurements, settle_bond };
+    let known = rules::Known { opening, deposits, bonds, escrows };
     let changes = rules::balance(&facts, &key, &known);
     let fees = facts.fees_of(&key);
     let mut parts = vec![Part::new("balance".into(), Unit::NanoU, changes, balance)];
@@ -186,22 +181,16 @@ async fn account<S: Source>(
     Ok(Explanation { subject: Subject::Account(key), height, time_ms, indexed_from, parts, remarks })
 }
 
-/// Bonds of the runs that `key` created, which never change, and of its measurements: one that ended since tells
-/// its bond when it does.
+/// Bonds of the runs that `key` created, which never change.
 async fn bonds<S: Source>(
     client: &Client<S>,
     facts: &Facts,
     key: &PublicKey,
-) -> Result<(rules::Amounts, rules::Amounts), LedgerError> {
-    let (runs, measured) = (facts.runs_of(key), facts.measured_by(key));
+) -> Result<rules::Amounts, LedgerError> {
+    let runs = facts.runs_of(key);
     let read = |view: &View| {
         let terms: Vec<_> = runs.iter().map(|run| (*run, query::run_terms(view.source(), run))).collect();
-        let found: Vec<_> =
-            measured.iter().map(|id| (*id, view.read::<Measurement>(&keys::measurement(id)))).collect();
-        (
-            terms.into_iter().filter_map(|(run, terms)| Some((run, terms?.bond))).collect(),
-            found.into_iter().filter_map(|(id, found)| Some((id, found?.bond))).collect(),
-        )
+        terms.into_iter().filter_map(|(run, terms)| Some((run, terms?.bond))).collect()
     };
     client.read(read).await
 }
@@ -288,7 +277,7 @@ fn order_parts(facts: &Facts, lock: &Lock, escrow: &Escrow) -> [Part; 2] {
     let open = matches!(lock.state, LockState::Locking | LockState::Open | LockState::Settling);
     let locked = if open { u128::from(lock.cu) } else { 0 };
     [
-        Part::new("money held".into(), Unit::NanoU, rules::escrow(facts, lock, escrow), escrow.held),
+        Part::new("money held".into(), Unit::NanoU, rules::escrow(facts, lock), escrow.held),
         Part::new("credits locked".into(), Unit::Credits, rules::locked(facts, lock), locked),
     ]
 }

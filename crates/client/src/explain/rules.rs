@@ -9,7 +9,8 @@ use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
     Cell, Event, Genesis, Key,
     action::{Asset, MarketId, Side},
-    record::{Escrow, Lock},
+    event::Reason,
+    record::Lock,
 };
 
 /// Amounts by run or order.
@@ -53,38 +54,33 @@ pub(super) fn cells_of(genesis: &Genesis) -> impl Fn(&Key) -> Option<Cell> {
 pub(super) struct Known {
     /// The balance at the beginning of the network, nano-U.
     pub(super) opening: u128,
-    /// What each order that the account offered to lock holds.
-    pub(super) orders: Amounts,
     /// Deposits of the proposals that the account offered.
     pub(super) deposits: Amounts,
     /// Bonds of the runs that the account created.
     pub(super) bonds: Amounts,
     /// U in escrow of the bids that the account offered.
     pub(super) escrows: Amounts,
-    /// Bonds of measurements that still count.
-    pub(super) measurements: Amounts,
-    /// Bond of whoever posts a settlement.
-    pub(super) settle_bond: u128,
 }
 
-/// The bond of each measurement that `key` posted, in order: what came back when it ended, or what it holds now.
-fn measurement_bonds(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<u128> {
-    let (mut bonds, mut open) = (Vec::new(), BTreeMap::new());
-    for (_, event) in facts.events() {
-        match event {
-            Event::MeasurementPosted(e) if e.poster == *key => {
-                open.insert(e.id, bonds.len());
-                bonds.push(known.measurements.get(&e.id).copied().unwrap_or(0));
-            }
-            Event::MeasurementEnded(e) if e.poster == *key => {
-                if let Some(bond) = open.remove(&e.id).and_then(|at| bonds.get_mut(at)) {
-                    *bond = e.bond;
-                }
-            }
-            _ => {}
-        }
-    }
-    bonds
+/// Why U went or came, in words.
+fn reason(reason: Reason, of: &Hash, came: bool) -> String {
+    let held = match reason {
+        Reason::MemberBond => format!("bond in run {of}"),
+        Reason::HostBond => format!("bond in run {of} as a host"),
+        Reason::SettlementBond => format!("bond of the settlement of {of}"),
+        Reason::DisputeBond => format!("bond of dispute {of}"),
+        Reason::SessionDisputeBond => format!("bond of the dispute about order {of}"),
+        Reason::PublicDeposit => format!("deposit for the public lane of run {of}"),
+        Reason::CanaryDeposit => format!("deposit of a canary in run {of}"),
+        Reason::MeasurementBond => format!("bond of measurement {of}"),
+        Reason::DisputeWon => return format!("from the losing side of dispute {of}"),
+        Reason::SessionDisputeWon => return format!("from the losing side of the dispute about order {of}"),
+        Reason::CanaryFound => return format!("found a canary in run {of}"),
+        Reason::Reported => return format!("showed that the home of order {of} signed twice"),
+        Reason::ValidatorPay => return "issued for blocks that it proposed".into(),
+        Reason::AuditorPay => return "issued for accepted audits".into(),
+    };
+    if came { format!("{held} came back") } else { held }
 }
 
 /// What a bond that is now `after` took from a balance, or gave back. A part of it that is lost goes elsewhere.
@@ -122,7 +118,7 @@ fn back(sealed: &mut BTreeMap<Hash, Sealed>, order: &Hash, lost: u128) -> Option
 
 /// The balance of `key` in nano-U.
 pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Change> {
-    let (orders, bonds, opening) = (&known.orders, &known.bonds, known.opening);
+    let (bonds, opening) = (&known.bonds, known.opening);
     let mut all = Vec::new();
     if opening > 0 {
         all.push(Change {
@@ -132,14 +128,10 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
             amount: opening,
         });
     }
-    let mut posted = measurement_bonds(facts, key, known).into_iter();
-    let (mut in_run, mut as_validator) = (Amounts::new(), 0u128);
-    let (mut sealed, mut posters, mut as_host) = (BTreeMap::new(), BTreeMap::new(), Amounts::new());
+    let (mut as_validator, mut sealed) = (0u128, BTreeMap::new());
     all.extend(changes(facts, |event| match event {
-        Event::MemberBond(e) if e.account == *key => {
-            let before = in_run.insert(e.run, e.held).unwrap_or(0);
-            vec![bond_change(before, e.held, &format!("run {}", e.run))]
-        }
+        Event::Charged(e) if e.account == *key => vec![minus(e.amount, reason(e.reason, &e.of, false))],
+        Event::Credited(e) if e.account == *key => vec![plus(e.amount, reason(e.reason, &e.of, true))],
         Event::BondChanged(e) if e.account == *key => {
             let before = std::mem::replace(&mut as_validator, e.amount);
             vec![bond_change(before, e.amount, "the validator set")]
@@ -153,14 +145,6 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
                 as_validator = 0;
             }
             vec![(e.reporter == *key).then(|| plus(e.reward, format!("reported {}", e.account))).flatten()]
-        }
-        Event::MeasurementPosted(e) if e.poster == *key => {
-            vec![
-                posted.next().and_then(|bond| minus(bond, format!("bond of a measurement of run {}", e.run))),
-            ]
-        }
-        Event::MeasurementEnded(e) if e.poster == *key && !e.struck => {
-            vec![plus(e.bond, format!("bond of a measurement of run {} came back", e.run))]
         }
         Event::Proposed(e) => vec![
             known
@@ -202,59 +186,14 @@ pub(super) fn balance(facts: &Facts, key: &PublicKey, known: &Known) -> Vec<Chan
                 ],
             }
         }
-        Event::PosterSlashed(e) if e.poster == *key => {
-            posters.remove(&e.order);
-            Vec::new()
-        }
-        Event::Settling(e) => {
-            let before = posters.insert(e.order, e.by);
-            let back = (before == Some(*key)).then_some(known.settle_bond);
-            let bond = (e.by == *key).then_some(known.settle_bond);
-            vec![
-                back.and_then(|bond| plus(bond, format!("bond of the settlement of {} came back", e.order))),
-                bond.and_then(|bond| minus(bond, format!("bond of the settlement of {}", e.order))),
-            ]
-        }
-        Event::HostBonded(e) if e.host == *key => {
-            let before = as_host.insert(e.run, e.bond).unwrap_or(0);
-            vec![bond_change(before, e.bond, &format!("run {} as a host", e.run))]
-        }
-        Event::HostLeft(e) if e.host == *key => {
-            as_host.remove(&e.run);
-            vec![plus(e.bond, format!("bond in run {} as a host came back, with the insurance", e.run))]
-        }
-        Event::NoHomeDrawn(e) => vec![
-            orders.get(&e.order).and_then(|held| plus(*held, format!("order {} found no home", e.order))),
-        ],
         Event::ProceedsClaimed(e) if e.account == *key => {
             vec![plus(e.amount, format!("proceeds of shares of run {}", e.run))]
         }
-        Event::Locked(e) => {
-            vec![
-                orders
-                    .get(&e.order)
-                    .and_then(|held| minus(*held, format!("held for the hosts of order {}", e.order))),
-            ]
+        Event::Locked(e) if e.payer == *key => {
+            vec![minus(e.held.saturating_sub(e.subsidy), format!("held for the hosts of order {}", e.order))]
         }
-        Event::Settled(e) => {
-            let posted = posters.remove(&e.order) == Some(*key);
-            vec![
-                posted
-                    .then(|| {
-                        plus(known.settle_bond, format!("bond of the settlement of {} came back", e.order))
-                    })
-                    .flatten(),
-                orders.get(&e.order).and_then(|held| {
-                    plus(held.saturating_sub(e.fees), format!("not used by the hosts of order {}", e.order))
-                }),
-            ]
-        }
-        Event::Expired(e) => {
-            vec![
-                orders
-                    .get(&e.order)
-                    .and_then(|held| plus(*held, format!("order {} ran out unused", e.order))),
-            ]
+        Event::EscrowReleased(e) if e.payer == *key => {
+            vec![plus(e.amount, format!("not used by the hosts of order {}", e.order))]
         }
         Event::HostPaid(e) if e.host == *key => {
             vec![plus(e.amount, format!("served order {}", e.order))]
@@ -389,25 +328,25 @@ pub(super) fn work(facts: &Facts, run: &Hash) -> Vec<Change> {
 }
 
 /// Money that an order holds.
-pub(super) fn escrow(facts: &Facts, lock: &Lock, escrow: &Escrow) -> Vec<Change> {
-    let held = escrow.fee_per_cu.saturating_mul(u128::from(lock.cu));
+pub(super) fn escrow(facts: &Facts, lock: &Lock) -> Vec<Change> {
     // A settlement pays its hosts before it is told; what they are not paid of its fees is their insurance.
     let mut paid = 0u128;
+    let some = |amount: u128, effect: Option<Effect>| effect.filter(|_| amount > 0);
     changes(facts, |event| match event {
-        Event::Locked(e) if e.order == lock.order => vec![plus(held, format!("put up by {}", escrow.payer))],
+        Event::Locked(e) if e.order == lock.order => vec![
+            plus(e.held.saturating_sub(e.subsidy), format!("put up by {}", e.payer)),
+            some(e.subsidy, plus(e.subsidy, "put up by the public fund")),
+        ],
         Event::HostPaid(e) if e.order == lock.order => {
             paid = paid.saturating_add(e.amount);
             vec![minus(e.amount, format!("paid to host {}", e.host))]
         }
+        Event::EscrowReleased(e) if e.order == lock.order => vec![
+            minus(e.amount, format!("back to {}", e.payer)),
+            some(e.fund, minus(e.fund, "back to the public fund")),
+        ],
         Event::Settled(e) if e.order == lock.order => {
-            vec![
-                minus(e.fees.saturating_sub(paid), "kept as the hosts' insurance".to_string()),
-                minus(held.saturating_sub(e.fees), format!("back to {}", escrow.payer)),
-            ]
-        }
-        Event::Expired(e) if e.order == lock.order => vec![minus(held, format!("back to {}", escrow.payer))],
-        Event::NoHomeDrawn(e) if e.order == lock.order => {
-            vec![minus(held, format!("back to {}", escrow.payer))]
+            vec![minus(e.fees.saturating_sub(paid), "kept as the hosts' insurance".to_string())]
         }
         _ => Vec::new(),
     })

@@ -3,15 +3,15 @@
 use crate::{
     action::{Action, ROTATION, RotateKey, Rotation, Transfer},
     error::TxError,
-    event::{FeePaid, KeyRotated, Transferred},
+    event::{Charged, Credited, FeePaid, KeyRotated, Reason, Transferred},
     genesis::Params,
     keys,
     market::fee,
-    record::{Account, Globals, NextSigner},
+    record::{Account, Globals, NextSigner, SignerTerm, SignerTerms},
     store::{Stop, View},
     tx::{FeeSource, MAX_TX_BYTES, SignedTx},
 };
-use tessera_canon::PublicKey;
+use tessera_canon::{Hash, PublicKey};
 
 /// Whether `tx` comes without a fee and need not have one: a window report, which the quorum of a stage owes
 /// once for each window and whose senders may not own any U yet.
@@ -29,10 +29,52 @@ pub(crate) fn load(view: &View<'_>, key: &PublicKey) -> Result<Account, Stop> {
     Ok(view.get(&keys::account(key))?.unwrap_or_else(|| Account::new(*key)))
 }
 
+/// Keys that one look at the past tries at most, the newest first. Of a span of fewer epochs none is left out, since a
+/// key stays for an epoch at least.
+const MOST_KEYS: u32 = 16;
+
 /// The key whose signatures count for the account `of` in this block. Ask here, wherever the ledger checks what
-/// an account signed outside of transactions.
+/// an account signed for this moment outside of transactions; for what it signed before, ask [`signed_then`].
 pub(crate) fn signer(view: &View<'_>, of: &PublicKey) -> Result<PublicKey, Stop> {
     Ok(load(view, of)?.signer_at(view.context.height))
+}
+
+/// Whether a key that signed for the account `of` at some height from `from` to `to` passes `check`. A key that came
+/// later proves nothing about then, and one that was given up still answers for what it signed in its time.
+pub(crate) fn signed_then(
+    view: &View<'_>,
+    of: &PublicKey,
+    (from, to): (u64, u64),
+    check: impl Fn(&PublicKey) -> bool,
+) -> Result<bool, Stop> {
+    view.want([keys::account(of), keys::signer_terms(of)])?;
+    let account = load(view, of)?;
+    let count = view.get::<SignerTerms>(&keys::signer_terms(of))?.map_or(0, |terms| terms.count);
+    let term = |number: u32| view.must::<SignerTerm>(&keys::signer_term(of, number), "key of", of);
+    // The first term that ends after `to`; past the last one, the key of the newest rotation signs.
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low.midpoint(high);
+        if term(middle)?.until > to {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    let newest = account.next.as_ref().map_or(account.signer, |next| next.key);
+    let mut at = low;
+    for _ in 0..MOST_KEYS {
+        let key = if at == count { newest } else { term(at)?.key };
+        if check(&key) {
+            return Ok(true);
+        }
+        let Some(before) = at.checked_sub(1) else { break };
+        if term(before)?.until <= from {
+            break;
+        }
+        at = before;
+    }
+    Ok(false)
 }
 
 /// Let another key sign for the sender from one epoch later. Both keys signed, so neither a stolen key alone
@@ -44,8 +86,16 @@ pub(crate) fn rotate(view: &mut View<'_>, sender: &PublicKey, action: &RotateKey
         return Err(TxError::KeySignature { key: action.key }.into());
     }
     let from = height.saturating_add(view.params()?.epoch_blocks.max(1));
+    view.want([keys::account(sender), keys::signer_terms(sender)])?;
     let mut account = load(view, sender)?;
+    let count = view.get::<SignerTerms>(&keys::signer_terms(sender))?.map_or(0, |terms| terms.count);
+    // A key that has not begun to sign is replaced by this one: the present key's term becomes longer.
+    let waits = account.next.as_ref().is_some_and(|next| next.from > height);
+    let number = if waits { count.saturating_sub(1) } else { count };
     account.signer = account.signer_at(height);
+    let term = SignerTerm { account: *sender, number, key: account.signer, until: from };
+    view.put(keys::signer_term(sender, number), term);
+    view.put(keys::signer_terms(sender), SignerTerms { account: *sender, count: number.saturating_add(1) });
     account.next = Some(NextSigner { key: action.key, from });
     view.put(keys::account(sender), account);
     view.emit(KeyRotated { account: *sender, key: action.key, from });
@@ -152,6 +202,34 @@ pub(crate) fn credit(view: &mut View<'_>, to: &PublicKey, amount: u128) -> Resul
     let mut account = load(view, to)?;
     account.balance += amount;
     view.put(keys::account(to), account);
+    Ok(())
+}
+
+/// As [`debit`], told by an event.
+pub(crate) fn charge_for(
+    view: &mut View<'_>,
+    from: &PublicKey,
+    amount: u128,
+    (reason, of): (Reason, &Hash),
+) -> Result<(), Stop> {
+    debit(view, from, amount)?;
+    if amount > 0 {
+        view.emit(Charged { account: *from, amount, reason, of: *of });
+    }
+    Ok(())
+}
+
+/// As [`credit`], told by an event.
+pub(crate) fn credit_for(
+    view: &mut View<'_>,
+    to: &PublicKey,
+    amount: u128,
+    (reason, of): (Reason, &Hash),
+) -> Result<(), Stop> {
+    credit(view, to, amount)?;
+    if amount > 0 {
+        view.emit(Credited { account: *to, amount, reason, of: *of });
+    }
     Ok(())
 }
 

@@ -17,7 +17,7 @@
 use crate::{
     account,
     accounts::validator,
-    event::Issued,
+    event::{Issued, Reason},
     keys,
     record::{AuditCount, AuditTotal, Issuance},
     store::{Stop, View},
@@ -36,8 +36,7 @@ pub fn next(state: &mut Issuance, keep: u32, tail: u16, year_epochs: u64) -> u12
     allowed
 }
 
-/// Count an audit whose verdict was accepted, for its auditor's part of this epoch's budget.
-#[allow(dead_code)] // called by the trust room when a verdict is accepted
+/// Count an audit whose word was accepted, for its auditor's part of this epoch's budget.
 pub(crate) fn audit_accepted(view: &mut View<'_>, auditor: &PublicKey) -> Result<(), Stop> {
     let key = keys::audit_count(auditor);
     view.want([key, keys::audit_total()])?;
@@ -53,10 +52,10 @@ pub(crate) fn audit_accepted(view: &mut View<'_>, auditor: &PublicKey) -> Result
     Ok(())
 }
 
-fn pay(view: &mut View<'_>, to: &PublicKey, amount: u128) -> Result<u128, Stop> {
+fn pay(view: &mut View<'_>, to: &PublicKey, amount: u128, reason: Reason) -> Result<u128, Stop> {
     if amount > 0 {
         account::issue(view, amount)?;
-        account::credit(view, to, amount)?;
+        account::credit_for(view, to, amount, (reason, &Hash::ZERO))?;
     }
     Ok(amount)
 }
@@ -78,7 +77,7 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     for mut bond in validator::bonds(view)? {
         let count = std::mem::take(&mut bond.proposed);
         if count > 0 {
-            paid.0 += pay(view, &bond.account, per_block * u128::from(count))?;
+            paid.0 += pay(view, &bond.account, per_block * u128::from(count), Reason::ValidatorPay)?;
             view.put(keys::validator_bond(&bond.account), bond);
         }
     }
@@ -107,7 +106,7 @@ fn pay_auditors(view: &mut View<'_>, each: u128) -> Result<u128, Stop> {
     for id in ids {
         let auditor = PublicKey(id.0);
         let count = view.get::<AuditCount>(&keys::audit_count(&auditor))?.map_or(0, |count| count.accepted);
-        paid += pay(view, &auditor, each * u128::from(count))?;
+        paid += pay(view, &auditor, each * u128::from(count), Reason::AuditorPay)?;
         view.delete(keys::audit_count(&auditor));
         view.list_remove(list, id);
     }

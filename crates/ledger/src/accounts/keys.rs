@@ -61,6 +61,14 @@ pub fn audit_total() -> Key {
 pub fn audit_count(account: &PublicKey) -> Key {
     key(9, (4u8, *account))
 }
+/// [`crate::record::SignerTerms`].
+pub fn signer_terms(account: &PublicKey) -> Key {
+    key(9, (5u8, *account))
+}
+/// [`crate::record::SignerTerm`] number `number` of an account.
+pub fn signer_term(account: &PublicKey, number: u32) -> Key {
+    key(9, (6u8, (*account, number)))
+}
 /// Accounts with a bond; the ids are their keys.
 pub fn list_of_bonds() -> Hash {
     digest(LIST, &(1u8, Hash::ZERO))

@@ -39,6 +39,15 @@ record! {
     pub struct Validator { pub index: u32, pub key: PublicKey, pub endpoint: Endpoint }
 }
 
+record! {
+    /// Keys that signed for an account before its present one; how many.
+    pub struct SignerTerms { pub account: PublicKey, pub count: u32 }
+}
+record! {
+    /// A key that signed for an account up to a height: before `until`, and from the end of the term before it.
+    pub struct SignerTerm { pub account: PublicKey, pub number: u32, pub key: PublicKey, pub until: u64 }
+}
+
 tags! {
     /// Where a validator's bond stands.
     pub enum BondState {

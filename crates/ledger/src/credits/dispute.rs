@@ -1,27 +1,30 @@
 //! Let a payer doubt what one stage computed, and let a verdict move money, never credits (ownership specification 3.7).
 //!
 //! A final session can be disputed for `dispute_epochs` by its payer, once, about one chunk and stage; who served
-//! them follows from the settlement. [`verdict`] is what an audit ends in, whoever held it: the game of the trust
-//! room, or more than two thirds of the validators ([`judge`]). Guilty: the host pays ten times the session's
-//! fees from its bond; the payer has its bond back and one credit at the last price, the fund the rest. Innocent:
-//! the payer's bond goes to the host. No verdict in time: the bond goes back, since nobody is convicted by the
-//! absence of judges. Credits are not minted for a refund: the invariant CU does not know of disputes.
+//! them follows from the settlement. Opening a dispute asks for a panel of the same stage, drawn and heard as for
+//! trainers' work ([`crate::trust::panel`]); its ruling counts when the time for the dispute is over. More than two
+//! thirds of the validators can decide before ([`judge`]). Guilty: the host pays ten times the session's fees from its
+//! bond; the payer has its bond back and one credit at the market's median price, or at the reserve if that is more or
+//! nothing was traded; the fund has the rest. Innocent: the payer's bond goes to the host. No verdict in time, or an
+//! honest error: the bond goes back, since nobody is convicted by the absence of judges. Credits are not minted for a
+//! refund: the invariant CU does not know of disputes.
 
 use crate::{
     account,
-    action::{DisputeSession, JUDGEMENT, JudgeSession},
+    action::{Asset, DisputeSession, JUDGEMENT, JudgeSession},
     credits::{
         evidence, host,
         params::PENALTY,
         settle::{interval, leg_hosts},
     },
     error::TxError,
-    event::SessionDisputed,
-    keys,
-    record::{LockState, RunTerms, SessionDispute, SessionVerdict, Settlement},
+    event::{Reason, SessionDisputed},
+    keys, market,
+    record::{LockState, RunTerms, SessionDispute, SessionVerdict, Settlement, Verdict},
     runs::policy,
     session::{attempts, load, wrong_state},
     store::{Stop, View},
+    trust,
 };
 use tessera_canon::{Hash, PublicKey};
 
@@ -69,7 +72,8 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &DisputeSess
     let named = || format!("{} of stage {}", action.chunk, action.stage);
     let accused =
         *hosts.get(usize::from(action.stage)).ok_or_else(|| TxError::Unknown { what, id: named() })?;
-    account::debit(view, sender, rules.dispute_bond)?;
+    account::charge_for(view, sender, rules.dispute_bond, (Reason::SessionDisputeBond, &id))?;
+    trust::dispute::open_session(view, id, &lock.run, action.stage, sender, &accused);
     let lapses = epoch + 1 + u64::from(rules.dispute_epochs);
     view.list_add(keys::list_of_session_disputes(lapses), id);
     view.put(
@@ -91,9 +95,11 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &DisputeSess
     Ok(())
 }
 
-/// Nano-U that one credit is worth for a refund: the least price at which the market sells it.
+/// Nano-U that one credit is worth for a refund: the market's median, at least the owners' reserve.
 fn price_of_credit(view: &View<'_>, run: &Hash) -> Result<u128, Stop> {
-    Ok(policy::of(view, run)?.reserve)
+    view.want([keys::run_policy(run), keys::price_head(Asset::Cu, run)])?;
+    let reserve = policy::of(view, run)?.reserve;
+    Ok(market::last_median(view, run)?.map_or(reserve, |median| median.max(reserve)))
 }
 
 /// End the dispute about `id`.
@@ -107,17 +113,20 @@ pub(crate) fn verdict(view: &mut View<'_>, id: &Hash, verdict: SessionVerdict) -
     let (accused, payer) = (dispute.accused, dispute.payer);
     view.want([keys::account(&accused), keys::account(&payer), keys::globals()])?;
     let bond = std::mem::take(&mut dispute.bond);
+    let (back, won) = ((Reason::SessionDisputeBond, id), (Reason::SessionDisputeWon, id));
     match verdict {
         SessionVerdict::Guilty => {
             let penalty = settlement.fees.saturating_mul(PENALTY);
             let taken = host::slash(view, &dispute.run, &accused, penalty, id)?;
             let refund = price_of_credit(view, &dispute.run)?.min(taken);
-            account::credit(view, &payer, bond + refund)?;
+            account::credit_for(view, &payer, bond, back)?;
+            account::credit_for(view, &payer, refund, won)?;
             account::to_fund(view, taken - refund)?;
         }
-        SessionVerdict::Innocent => account::credit(view, &accused, bond)?,
-        SessionVerdict::Lapsed | SessionVerdict::Open => account::credit(view, &payer, bond)?,
+        SessionVerdict::Innocent => account::credit_for(view, &accused, bond, won)?,
+        SessionVerdict::Lapsed | SessionVerdict::Open => account::credit_for(view, &payer, bond, back)?,
     }
+    trust::panel::forget(view, id)?;
     dispute.verdict = verdict;
     view.emit(SessionDisputed { order: *id, accused, verdict });
     view.put(keys::session_dispute(id), dispute);
@@ -134,14 +143,29 @@ pub(crate) fn judge(view: &mut View<'_>, action: &JudgeSession) -> Result<(), St
     verdict(view, &judgement.order, found)
 }
 
-/// At the boundary that opens `epoch`: disputes that nobody judged are over.
+/// What the panel of a dispute found; nothing if it did not speak, or its time is not over.
+fn ruling(view: &mut View<'_>, id: &Hash) -> Result<SessionVerdict, Stop> {
+    let said = match trust::dispute::session_verdict(view, id) {
+        Ok(said) => said,
+        Err(Stop::Refused(_)) => None,
+        Err(need) => return Err(need),
+    };
+    Ok(match said {
+        Some(Verdict::Fraud | Verdict::Mismatch) => SessionVerdict::Guilty,
+        Some(Verdict::Innocent) => SessionVerdict::Innocent,
+        Some(Verdict::HonestError) | None => SessionVerdict::Lapsed,
+    })
+}
+
+/// At the boundary that opens `epoch`: disputes that the validators did not judge end as their panels say.
 pub(crate) fn lapse(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     let list = keys::list_of_session_disputes(epoch);
     let ids = view.list_items(&list)?;
     view.want(ids.iter().map(keys::session_dispute))?;
     for id in ids {
         view.list_remove(list, id);
-        match verdict(view, &id, SessionVerdict::Lapsed) {
+        let found = ruling(view, &id)?;
+        match verdict(view, &id, found) {
             // It has its verdict.
             Ok(()) | Err(Stop::Refused(_)) => {}
             Err(need) => return Err(need),

@@ -17,8 +17,16 @@ record! {
 }
 
 record! {
-    /// Notes were locked; the next block draws the home.
-    pub struct Locked { pub order: Hash, pub run: Hash, pub cu: u32 }
+    /// Notes were locked; the next block draws the home. `held` nano-U are held for the hosts, `subsidy` of them from the
+    /// public fund, the others from `payer`.
+    pub struct Locked {
+        pub order: Hash,
+        pub run: Hash,
+        pub cu: u32,
+        pub payer: PublicKey,
+        pub held: u128,
+        pub subsidy: u128,
+    }
 }
 
 record! {
@@ -39,6 +47,11 @@ record! {
 record! {
     /// A session is settled for good: the chunks went to the pool.
     pub struct Settled { pub order: Hash, pub run: Hash, pub chunks: u32, pub fees: u128 }
+}
+
+record! {
+    /// What the hosts of an order did not get went back: `amount` to its payer, `fund` to the public fund.
+    pub struct EscrowReleased { pub order: Hash, pub payer: PublicKey, pub amount: u128, pub fund: u128 }
 }
 
 record! {

@@ -84,15 +84,26 @@ fn conflict(evidence: &Equivocation) -> Result<(Hash, u16), TxError> {
     if conflicting { Ok(about) } else { Err(TxError::NotConflict { what: "a home's statements" }) }
 }
 
-fn signed_by(home: &PublicKey, evidence: &Equivocation) -> bool {
-    match evidence {
-        Equivocation::Tickets(two) => {
-            [&two.a, &two.b].iter().all(|signed| home.verify(TICKET, &signed.ticket, &signed.signature))
-        }
-        Equivocation::Routes(two) => {
-            [&two.a, &two.b].iter().all(|signed| home.verify(ROUTE, &signed.route, &signed.signature))
-        }
-    }
+/// Whether `home` signed both statements, each with a key that was its own during the session.
+fn signed_by(
+    view: &View<'_>,
+    home: &PublicKey,
+    session: (u64, u64),
+    evidence: &Equivocation,
+) -> Result<bool, Stop> {
+    let signed = |which: usize| {
+        account::signed_then(view, home, session, |key| match evidence {
+            Equivocation::Tickets(two) => {
+                let of = [&two.a, &two.b][which];
+                key.verify(TICKET, &of.ticket, &of.signature)
+            }
+            Equivocation::Routes(two) => {
+                let of = [&two.a, &two.b][which];
+                key.verify(ROUTE, &of.route, &of.signature)
+            }
+        })
+    };
+    Ok(signed(0)? && signed(1)?)
 }
 
 pub(crate) fn home(
@@ -112,14 +123,14 @@ pub(crate) fn home(
             TxError::Duplicate { what: "report against the home of order", id: id.to_string() }.into()
         );
     }
-    if !signed_by(&attempt.home, &action.evidence) {
+    if !signed_by(view, &attempt.home, (attempt.at, lock.open_until), &action.evidence)? {
         return Err(TxError::HomeSignature { home: attempt.home }.into());
     }
     attempt.slashed = true;
     let guilty = attempt.home;
     view.want([keys::account(sender), keys::globals()])?;
     let taken = host::slash(view, &lock.run, &guilty, u128::MAX, &id)?;
-    host::reward(view, sender, taken)?;
+    host::reward(view, sender, taken, &id)?;
     remember(view, &lock.run, &guilty, REFUSALS)?;
     let homes = List::new(homes).unwrap_or_default();
     view.put(keys::attempts(&id), Attempts { order: id, homes });

@@ -19,7 +19,7 @@ use crate::{
     action::{HostBond, HostExit},
     credits::params::{FEE_STEP, FEE_TARGET, REFUSALS, REPORTER},
     error::TxError,
-    event::{FeeMoved, HostBonded, HostLeft, HostSlashed},
+    event::{FeeMoved, HostBonded, HostLeft, HostSlashed, Reason},
     keys,
     record::{Capacity, Host, Lane, Run, RunTerms, StagePrice},
     run,
@@ -78,7 +78,7 @@ pub(crate) fn bond(view: &mut View<'_>, sender: &PublicKey, action: &HostBond) -
     if has < needed || action.cu > MOST_SUPPLY {
         return Err(TxError::HostBond { cu: action.cu, needed, got: has }.into());
     }
-    account::debit(view, sender, action.bond)?;
+    account::charge_for(view, sender, action.bond, (Reason::HostBond, id))?;
     host.bond = has;
     promise(view, &mut host, action.cu)?;
     view.emit(HostBonded { run: *id, host: *sender, bond: has, cu: action.cu });
@@ -112,6 +112,7 @@ pub(crate) fn seat_lost(view: &mut View<'_>, run: &Hash, account: &PublicKey) ->
         && host.cu > 0
     {
         promise(view, &mut host, 0)?;
+        view.emit(HostBonded { run: *run, host: *account, bond: host.bond, cu: 0 });
         view.put(key, host);
     }
     Ok(())
@@ -151,9 +152,14 @@ pub(crate) fn slash(
 
 /// Divide a slashed bond: a tenth to who reported it, the rest to the fund. The reporter's part is so small that
 /// reporting oneself only loses.
-pub(crate) fn reward(view: &mut View<'_>, reporter: &PublicKey, taken: u128) -> Result<(), Stop> {
+pub(crate) fn reward(
+    view: &mut View<'_>,
+    reporter: &PublicKey,
+    taken: u128,
+    order: &Hash,
+) -> Result<(), Stop> {
     let part = taken / REPORTER;
-    account::credit(view, reporter, part)?;
+    account::credit_for(view, reporter, part, (Reason::Reported, order))?;
     account::to_fund(view, taken - part)
 }
 
@@ -236,7 +242,7 @@ pub(crate) fn release(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         view.put(keys::lane(&host.run), lane);
         let bond = std::mem::take(&mut host.bond) + insured;
         host.leaves = None;
-        account::credit(view, &host.account, bond)?;
+        account::credit_for(view, &host.account, bond, (Reason::HostBond, &host.run))?;
         view.emit(HostLeft { run: host.run, host: host.account, bond });
         view.put(key, host);
     }

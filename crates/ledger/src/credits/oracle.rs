@@ -98,7 +98,8 @@ impl Bench {
         let policy = Policy { supply_mode: SupplyMode::Capacity, supply_horizon: 5, ..Policy::default() };
         bench.put(keys::run_policy(&RUN), RunPolicy { run: RUN, policy });
         bench.put(keys::stage(&RUN, 0), Stage { run: RUN, stage: 0, wu: 1, held: 1, used: 1, identities: 1 });
-        let credits = Credits { pool: supply, total: supply, active: shares.iter().sum(), ..credits() };
+        let credits =
+            Credits { pool: supply, total: supply, active: shares.iter().sum(), ..Credits::new(RUN) };
         bench.put(keys::credits(&RUN), credits);
         for (index, shares) in shares.iter().enumerate() {
             let owner = Owner { shares: *shares, ..owner(account(index)) };
@@ -221,24 +222,6 @@ fn owner(account: PublicKey) -> Owner {
     Owner { run: RUN, account, shares: 0, pending: 0, acc_seen: Wide::default(), frac: 0, due: 0 }
 }
 /// The cells of a network and a run that nothing has happened to, to take single ones from.
-fn credits() -> Credits {
-    Credits {
-        run: RUN,
-        active: 0,
-        pending: 0,
-        voided: 0,
-        acc: Wide::default(),
-        rem: 0,
-        pool: 0,
-        total: 0,
-        owner_in: 0,
-        owner_out: 0,
-        notes: 0,
-        auctioned: 0,
-        locked: 0,
-        series: 0,
-    }
-}
 fn terms(creator: PublicKey) -> RunTerms {
     RunTerms {
         run: RUN,
@@ -324,7 +307,7 @@ fn credits_move_as_in_the_reference_model() {
 fn the_accumulator_pays_as_in_the_reference_model() {
     let text = vectors("accumulator.txt", include_str!("../../tests/fixtures/accumulator.txt"));
     for history in text.split("\n\n") {
-        let (mut total, mut owners) = (credits(), BTreeMap::<usize, Owner>::new());
+        let (mut total, mut owners) = (Credits::new(RUN), BTreeMap::<usize, Owner>::new());
         for line in history.lines() {
             let mut words = line.split_whitespace();
             let kind = words.next().expect("the kind of step");

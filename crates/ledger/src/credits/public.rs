@@ -18,7 +18,7 @@ use crate::{
     action::PublicApply,
     credits::host,
     error::TxError,
-    event::{Absorbed, PublicDraw},
+    event::{Absorbed, PublicDraw, Reason},
     keys,
     note::{self, NewNote},
     record::{Application, Credits, Lane, Note, NoteState, Run, RunTerms},
@@ -52,7 +52,7 @@ pub(crate) fn apply(view: &mut View<'_>, sender: &PublicKey, action: &PublicAppl
         return Err(TxError::Duplicate { what: "application", id: action.owner.to_string() }.into());
     }
     let deposit = view.rules()?.public_deposit;
-    account::debit(view, sender, deposit)?;
+    account::charge_for(view, sender, deposit, (Reason::PublicDeposit, &action.run))?;
     view.list_add(keys::list_of_applications(&action.run), action.owner);
     view.put(key, Application { run: action.run, owner: action.owner, payer: *sender, deposit });
     Ok(())
@@ -105,7 +105,7 @@ pub(crate) fn lottery(view: &mut View<'_>, id: &Hash, epoch: u64) -> Result<(), 
     let applied = drawn.len() as u32;
     let mut notes = 0;
     for (at, (_, application)) in (0u64..).zip(drawn) {
-        account::credit(view, &application.payer, application.deposit)?;
+        account::credit_for(view, &application.payer, application.deposit, (Reason::PublicDeposit, id))?;
         view.delete(keys::application(id, &application.owner));
         if at < prizes {
             let source = digest(PRIZE, &((*id, application.owner), epoch));

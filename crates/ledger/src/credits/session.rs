@@ -179,7 +179,7 @@ pub(crate) fn lock(view: &mut View<'_>, sender: &PublicKey, action: &LockNotes) 
     let due = epoch_after(order.open_until.saturating_add(params.settle_delay), params.epoch_blocks);
     view.list_add(keys::list_of_due(due), id);
     view.list_add(keys::list_of_locking(), id);
-    view.emit(Locked { order: id, run: order.run, cu: order.cu });
+    view.emit(Locked { order: id, run: order.run, cu: order.cu, payer: *sender, held, subsidy });
     Ok(())
 }
 

@@ -22,7 +22,7 @@ use crate::{
         ticket::{ROUTE, SignedRoute},
     },
     error::TxError,
-    event::{HostPaid, PosterSlashed, Settled, Settling},
+    event::{EscrowReleased, HostPaid, PosterSlashed, Reason, Settled, Settling},
     keys, payword,
     record::{Attempts, Escrow, LegHead, LegHosts, Lock, LockState, Member, RunTerms, Settlement},
     seat, series,
@@ -167,7 +167,7 @@ pub(crate) fn settle(view: &mut View<'_>, sender: &PublicKey, action: &SettleSes
     }
     check(view, &lock, action.chunks, &action.payword, &action.legs)?;
     let bond = view.rules()?.settle_bond;
-    account::debit(view, sender, bond)?;
+    account::charge_for(view, sender, bond, (Reason::SettlementBond, &id))?;
     seat::heard(view, &lock.run, sender)?;
     let homes = attempts(view, &id)?;
     let mut legs = Vec::new();
@@ -202,14 +202,19 @@ pub(crate) fn settle(view: &mut View<'_>, sender: &PublicKey, action: &SettleSes
 }
 
 /// The hosts of a route, if the attempt's home signed it.
-fn proved_by(lock: &Lock, homes: &Attempts, signed: &SignedRoute) -> Result<Leg, TxError> {
+fn proved_by(view: &View<'_>, lock: &Lock, homes: &Attempts, signed: &SignedRoute) -> Result<Leg, Stop> {
     let route = &signed.route;
-    let home = homes.homes.get(usize::from(route.attempt)).map(|attempt| attempt.home);
+    let Some(attempt) = homes.homes.get(usize::from(route.attempt)) else {
+        return Err(TxError::HomeSignature { home: PublicKey::default() }.into());
+    };
+    let session = (attempt.at, lock.open_until);
     let holds = route.order == lock.order
-        && Some(route.home) == home
-        && route.home.verify(ROUTE, route, &signed.signature);
+        && route.home == attempt.home
+        && account::signed_then(view, &attempt.home, session, |key| {
+            key.verify(ROUTE, route, &signed.signature)
+        })?;
     if !holds {
-        return Err(TxError::HomeSignature { home: home.unwrap_or_default() });
+        return Err(TxError::HomeSignature { home: attempt.home }.into());
     }
     Ok(Leg { attempt: route.attempt, hosts: route.hosts.clone() })
 }
@@ -247,7 +252,7 @@ pub(crate) fn raise(view: &mut View<'_>, sender: &PublicKey, action: &RaiseSettl
         new.insert(leg.attempt, (leg.clone(), own));
     }
     if let Some(signed) = &action.route {
-        let leg = proved_by(&lock, &homes, signed)?;
+        let leg = proved_by(view, &lock, &homes, signed)?;
         new.insert(leg.attempt, (leg, true));
     }
     let mut corrected = false;
@@ -268,10 +273,10 @@ pub(crate) fn raise(view: &mut View<'_>, sender: &PublicKey, action: &RaiseSettl
     let bond = view.rules()?.settle_bond;
     let before = settlement.poster;
     view.want([keys::account(&before), keys::account(sender), keys::globals()])?;
-    account::debit(view, sender, bond)?;
+    account::charge_for(view, sender, bond, (Reason::SettlementBond, &id))?;
     // Who corrects its own settlement has its bond back; so has one to whom only an earlier attempt was unknown.
     if before == *sender || !(more || corrected) {
-        account::credit(view, &before, settlement.bond)?;
+        account::credit_for(view, &before, settlement.bond, (Reason::SettlementBond, &id))?;
     } else {
         account::to_fund(view, settlement.bond)?;
         view.emit(PosterSlashed { order: id, poster: before, bond: settlement.bond });
@@ -301,6 +306,7 @@ pub(crate) fn release(view: &mut View<'_>, mut escrow: Escrow, fees: u128) -> Re
         account::to_fund(view, fund)?;
     }
     account::credit(view, &escrow.payer, rest - fund)?;
+    view.emit(EscrowReleased { order: escrow.order, payer: escrow.payer, amount: rest - fund, fund });
     view.put(keys::escrow(&escrow.order), escrow);
     Ok(())
 }
@@ -360,7 +366,8 @@ pub(crate) fn finalize(view: &mut View<'_>, id: &Hash) -> Result<(), Stop> {
     lane.insurance += insurance;
     lane.used = lane.used.saturating_add(settlement.chunks.into());
     view.put(keys::lane(&lock.run), lane);
-    account::credit(view, &settlement.poster, std::mem::take(&mut settlement.bond))?;
+    let bond = std::mem::take(&mut settlement.bond);
+    account::credit_for(view, &settlement.poster, bond, (Reason::SettlementBond, id))?;
     absorb(view, &lock, &escrow, settlement.chunks.into())?;
     release(view, escrow, fees)?;
     view.emit(Settled { order: *id, run: lock.run, chunks: settlement.chunks, fees });

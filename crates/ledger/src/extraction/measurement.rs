@@ -10,7 +10,7 @@ use crate::{
     account,
     action::PostMeasurement,
     error::TxError,
-    event::{MeasurementEnded, MeasurementPosted},
+    event::{MeasurementEnded, MeasurementPosted, Reason},
     keys,
     record::{ExtractionParams, Measurement},
     run::{self, within},
@@ -58,7 +58,7 @@ pub(crate) fn post(view: &mut View<'_>, sender: &PublicKey, action: &PostMeasure
         end(view, mildest, false)?;
     }
     let params = params(view)?;
-    account::debit(view, sender, params.measurement_bond)?;
+    account::charge_for(view, sender, params.measurement_bond, (Reason::MeasurementBond, &id))?;
     let epoch = view.context.height / view.params()?.epoch_blocks.max(1);
     let (poster, mu, repair, evidence) = (*sender, action.mu, action.repair, action.evidence);
     let bond = params.measurement_bond;
@@ -74,7 +74,7 @@ fn end(view: &mut View<'_>, measurement: Measurement, struck: bool) -> Result<()
     if struck {
         account::to_fund(view, bond)?;
     } else {
-        account::credit(view, &poster, bond)?;
+        account::credit_for(view, &poster, bond, (Reason::MeasurementBond, &id))?;
     }
     view.emit(MeasurementEnded { run, id, poster, struck, bond });
     view.delete(keys::measurement(&id));
@@ -93,12 +93,17 @@ pub(crate) fn expire(view: &mut View<'_>, run: &Hash, epoch: u64) -> Result<Vec<
     Ok(live)
 }
 
-/// Strike a measurement out by the owners' decision (a vote of class C): its bond goes to the public fund.
-#[allow(dead_code)] // governance calls it
-pub(crate) fn strike(view: &mut View<'_>, run: &Hash, id: &Hash) -> Result<(), Stop> {
+/// A measurement of `run` that counts.
+pub(crate) fn of_run(view: &View<'_>, run: &Hash, id: &Hash) -> Result<Measurement, Stop> {
     let found: Measurement = view.must(&keys::measurement(id), "measurement", id)?;
     if found.run != *run {
         return Err(TxError::Unknown { what: "measurement of this run", id: id.to_string() }.into());
     }
+    Ok(found)
+}
+
+/// Strike a measurement out by the owners' decision (a vote of class C): its bond goes to the public fund.
+pub(crate) fn strike(view: &mut View<'_>, run: &Hash, id: &Hash) -> Result<(), Stop> {
+    let found = of_run(view, run, id)?;
     end(view, found, true)
 }

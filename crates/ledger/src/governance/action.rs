@@ -45,6 +45,10 @@ record! {
     /// ledger keeps the hash; that the plan lies within the run's declared envelope is for trainers to check.
     pub struct AmendPlan { pub old: Hash, pub new: Hash }
 }
+record! {
+    /// Strike a measurement of the run out as false: its bond goes to the public fund.
+    pub struct StrikeMeasurement { pub measurement: Hash }
+}
 choice! {
     /// What a proposal does if it passes.
     pub enum Motion {
@@ -56,6 +60,7 @@ choice! {
         5 => RetireRun(RetireRun),
         6 => RaiseTarget(RaiseTarget),
         7 => AmendPlan(AmendPlan),
+        8 => StrikeMeasurement(StrikeMeasurement),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     error::TxError,
     event::ParameterChanged,
+    extraction::measurement,
     governance::{
         action::{Change, Motion},
         history,
@@ -10,7 +11,7 @@ use crate::{
         terms,
     },
     keys, market,
-    record::{Issuance, RunPolicy, RunState, SecurityTerms},
+    record::{AuditStats, Issuance, RunPolicy, RunState, SecurityTerms},
     run,
     runs::{course, policy},
     store::{Stop, View},
@@ -53,6 +54,7 @@ pub(crate) fn check(view: &View<'_>, run: &Hash, motion: &Motion) -> Result<(), 
         Motion::AmendPlan(action) if action.new == action.old => {
             Err(refuse("the training plan", "another than before", action.new))
         }
+        Motion::StrikeMeasurement(action) => measurement::of_run(view, run, &action.measurement).map(drop),
         _ => Ok(()),
     }
 }
@@ -76,7 +78,12 @@ fn check_changes(view: &View<'_>, run: &Hash, changes: &[Change], matching: bool
             let expected = format!("at most {most} nano-U, a quarter above the median price");
             return Err(refuse("the reserve price", &expected, change.new));
         }
-        parameter::changed_policy(&policy::of(view, run)?, &view.defaults()?, changes, matching)?;
+        let network = view.defaults()?;
+        let after = parameter::changed_policy(&policy::of(view, run)?, &network, changes, matching)?;
+        if network.bounds.deterrence && changes.iter().any(|change| change.parameter.deters()) {
+            // At the rate at which audits of this run did find what was false.
+            after.deters(view.get::<AuditStats>(&keys::audit_stats(run))?.as_ref())?;
+        }
     }
     Ok(())
 }
@@ -117,6 +124,7 @@ pub(crate) fn enact(view: &mut View<'_>, run: &Hash, motion: &Motion) -> Result<
             view.put(keys::assembly(run), assembly);
             Ok(())
         }
+        Motion::StrikeMeasurement(action) => measurement::strike(view, run, &action.measurement),
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) fn before_change(
             view.put(keys::history_until(&subject, last.until), last);
         }
     }
-    view.put(key, History { subject, until: height, amount: Wide(amount), older });
+    view.put(key, History { run: *run, subject, until: height, amount: Wide(amount), older });
     Ok(())
 }
 

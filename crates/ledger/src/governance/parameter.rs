@@ -109,6 +109,10 @@ fn fit<T: TryFrom<u128> + Into<u128> + Copy>(
 }
 
 impl Parameter {
+    /// Whether the deterrence condition (4.6) depends on it.
+    pub fn deters(self) -> bool {
+        matches!(self, Self::PendingWindows | Self::AuditRate | Self::BondClaims)
+    }
     /// Whether it belongs to the network rather than to a run.
     pub fn of_network(self) -> bool {
         self.class() == Class::P
@@ -222,7 +226,7 @@ impl Motion {
             Self::Changes(list) => {
                 list.changes.iter().map(|change| change.parameter.class()).max().unwrap_or(Class::A)
             }
-            Self::RetireRun(_) => Class::C,
+            Self::RetireRun(_) | Self::StrikeMeasurement(_) => Class::C,
             _ => Class::B,
         }
     }

@@ -116,6 +116,7 @@ record! {
     pub struct ChamberWork { pub run: Hash, pub account: PublicKey, pub amount: Wide }
 }
 record! {
-    /// An amount as it was just before block `until` and back to the end of block `older`.
-    pub struct History { pub subject: Hash, pub until: u64, pub amount: Wide, pub older: u64 }
+    /// An amount as it was just before block `until` and back to the end of block `older`; `run` is whose assembly counts
+    /// it, zero for the network's.
+    pub struct History { pub run: Hash, pub subject: Hash, pub until: u64, pub amount: Wide, pub older: u64 }
 }

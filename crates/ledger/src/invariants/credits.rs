@@ -1,7 +1,7 @@
 //! Check what the cells of credits, sessions and hosts must add up to.
 //!
 //! CU by series, PUB and FEE of the ownership specification (9.5); INS: the insurance is what its hosts paid in; CAP:
-//! a stage's capacity is what its hosts bonded.
+//! a stage's capacity is what its hosts bonded, and who promises some holds a seat there.
 
 use super::{Violation, hold};
 use crate::{
@@ -91,9 +91,15 @@ impl Room {
         self.lanes.get(run).map_or(0, |lane| lane.public_pot.into())
     }
 
-    pub(super) fn check(&self, credits: &BTreeMap<Hash, Credits>, lists: &Lists) -> Result<(), Violation> {
+    /// `members` of all runs tell who holds a seat.
+    pub(super) fn check(
+        &self,
+        credits: &BTreeMap<Hash, Credits>,
+        members: &[Member],
+        lists: &Lists,
+    ) -> Result<(), Violation> {
         self.check_series(credits)?;
-        self.check_hosts()?;
+        self.check_hosts(members)?;
         self.check_sessions()?;
         self.check_lists(lists)?;
         for lane in self.lanes.values() {
@@ -136,13 +142,17 @@ impl Room {
         Ok(())
     }
 
-    fn check_hosts(&self) -> Result<(), Violation> {
+    fn check_hosts(&self, members: &[Member]) -> Result<(), Violation> {
+        let seated = members.iter().filter(|member| member.state == MemberState::Seated);
+        let seated: BTreeSet<_> = seated.map(|member| (member.run, member.account, member.stage)).collect();
         let (mut insured, mut promised) = (BTreeMap::new(), BTreeMap::new());
         let each = self.rules.as_ref().map_or(0, |rules| rules.bond_per_cu);
         for host in &self.hosts {
             let sum = insured.entry(host.run).or_insert(0u128);
             *sum = sum.saturating_add(host.insured);
             add(promised.entry((host.run, host.stage)).or_insert(0), host.cu);
+            let seat = seated.contains(&(host.run, host.account, Some(host.stage)));
+            hold("CAP", seat || host.cu == 0, || format!("promised without a seat: {host:?}"))?;
             hold("CAP", host.bond >= each.saturating_mul(host.cu.into()), || format!("{host:?}"))?;
         }
         for lane in self.lanes.values() {

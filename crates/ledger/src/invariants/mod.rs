@@ -98,7 +98,7 @@ pub fn check(state: &MemState) -> Result<(), Violation> {
     }
     votes.check(state)?;
     scan.market.check(&scan.credits, &scan.owners)?;
-    scan.credits_room.check(&scan.credits, &scan.lists)?;
+    scan.credits_room.check(&scan.credits, &scan.members, &scan.lists)?;
     Ok(())
 }
 

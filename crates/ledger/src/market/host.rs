@@ -1,6 +1,6 @@
 //! Set what hosts are paid: a reverse auction of capacity for each stage (ownership specification 5.3).
 //!
-//! Seated hosts of a stage ask; every `MarketParams::host_batch` epochs the asks are taken, cheapest first, until their
+//! Seated hosts of a stage ask, for at most the capacity that their bond covers ([`Host::cu`]); every `MarketParams::host_batch` epochs the asks are taken, cheapest first, until their
 //! capacity covers what the run's supply can ask for in an epoch (credits in existence / the policy's supply
 //! horizon). All hosts of the stage are then paid the last ask taken; if all of them do not cover it, the dearest. The
 //! owners' cap holds for every ask and for the price. Without asks the price stays as it was.
@@ -14,7 +14,7 @@ use crate::{
     event::{HostAsked, StagePriced},
     keys,
     market::order,
-    record::{Credits, HostOffer, StagePrice},
+    record::{Credits, Host, HostOffer, StagePrice},
     runs::policy,
     seat,
     store::{Stop, View},
@@ -22,7 +22,7 @@ use crate::{
 use std::collections::BTreeMap;
 use tessera_canon::{Hash, PublicKey};
 
-/// Whether `account` may ask for work in the stage: it holds a seat there, with whatever bond the seat takes.
+/// Whether `account` may ask for work in the stage: it holds a seat there.
 fn is_host(view: &View<'_>, run: &Hash, stage: u16, account: &PublicKey) -> Result<bool, Stop> {
     view.want([keys::member(run, account)])?;
     Ok(seat::held_by(view, run, account)?.is_some_and(|seat| seat.stage == stage))
@@ -45,13 +45,19 @@ pub fn clear(asks: &[(u128, u64)], needed: u64) -> Option<u128> {
 pub(crate) fn ask(view: &mut View<'_>, sender: &PublicKey, action: &HostAsk) -> Result<(), Stop> {
     let (run, stage) = (&action.run, action.stage);
     let key = keys::host_offer(run, stage, sender);
-    view.want([keys::params(), keys::market_params(), keys::run_policy(run), key])?;
+    view.want([keys::params(), keys::market_params(), keys::run_policy(run), key, keys::host(run, sender)])?;
     let most = policy::of(view, run)?.host_fee_cap;
     if !is_host(view, run, stage, sender)? {
         return Err(TxError::NotMember { account: *sender, detail: " in the stage that it asks for" }.into());
     }
     if action.price > most {
         return Err(TxError::Cap { most, got: action.price }.into());
+    }
+    let bonded = view.get::<Host>(&keys::host(run, sender))?;
+    let (covered, got) = bonded.map_or((0, 0), |host| (host.cu, host.bond));
+    if action.capacity > covered {
+        let needed = view.rules()?.bond_per_cu.saturating_mul(action.capacity.into());
+        return Err(TxError::HostBond { cu: action.capacity, needed, got }.into());
     }
     if action.capacity == 0 {
         let (what, expected, got) = ("the capacity", "at least 1 credit an epoch".into(), "0".into());
@@ -82,8 +88,11 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
         view.list_remove(list, key);
         let Some(offer) = view.get::<HostOffer>(&key)? else { continue };
         view.delete(key);
-        if is_host(view, &offer.run, offer.stage, &offer.account)? {
-            stages.entry((offer.run, offer.stage)).or_default().push((offer.price, offer.capacity));
+        // The seat or a part of the bond may have been lost since the ask.
+        let bonded = view.get::<Host>(&keys::host(&offer.run, &offer.account))?.map_or(0, |host| host.cu);
+        let capacity = offer.capacity.min(bonded);
+        if capacity > 0 && is_host(view, &offer.run, offer.stage, &offer.account)? {
+            stages.entry((offer.run, offer.stage)).or_default().push((offer.price, capacity));
         }
     }
     for ((run, stage), asks) in stages {

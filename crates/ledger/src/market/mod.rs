@@ -15,4 +15,4 @@ pub(crate) mod proceeds;
 pub mod query;
 pub mod record;
 
-pub(crate) use price::reserve_bound;
+pub(crate) use price::{last_median, reserve_bound};

@@ -18,7 +18,7 @@ use crate::{
     action::{Asset, Collateral, MarketId, NoteCollateral, OrderCancel, OrderCommit, OrderReveal, Side},
     error::TxError,
     event::{Absorbed, OrderCommitted, OrderReturned, OrderRevealed},
-    keys,
+    governance, keys,
     market::{action::seal, clearing::MAX_QUANTITY, proceeds},
     note::{self, NewNote},
     record::{Batch, Credits, Held, MarketOrder, MarketParams, Note, NoteState, OrderNotes, Owner, RunState},
@@ -297,6 +297,8 @@ fn return_shares(view: &mut View<'_>, order: &MarketOrder, rest: u128) -> Result
     view.want([keys::credits(&run), from, to])?;
     let credits: Credits = view.must(&keys::credits(&run), "run", run)?;
     let Some(mut held) = view.get::<Owner>(&from)? else { return Ok(()) };
+    // The cell goes, and what was held at a proposal's snapshot must still add up.
+    governance::history::shares_change(view, &held)?;
     proceeds::touch(view, &run, &escrow, held.shares)?;
     crate::accumulator::touch(&mut held, &credits);
     shares::give(view, &credits, &order.owner, rest)?;

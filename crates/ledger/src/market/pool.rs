@@ -105,26 +105,21 @@ fn some(amount: u128) -> Result<(), Stop> {
 }
 
 pub(crate) fn wrap(view: &mut View<'_>, sender: &PublicKey, action: &AutoSellWrap) -> Result<(), Stop> {
-    let (run, amount) = (&action.run, action.amount);
-    let holder = keys::auto_sell_account(run);
-    view.want([
-        keys::credits(run),
-        keys::owner(run, sender),
-        keys::owner(run, &holder),
-        keys::auto_sell(run),
-        keys::wrap(run, sender),
-    ])?;
-    some(amount)?;
-    let credits: Credits = view.must(&keys::credits(run), "run", run)?;
-    shares::take(view, &credits, sender, amount)?;
-    shares::give(view, &credits, &holder, amount)?;
-    change(view, run, sender, |now| now.checked_add(amount))?;
-    view.emit(AutoSellChanged { run: *run, account: *sender, amount, wrapped: true });
-    Ok(())
+    move_shares(view, sender, &action.run, action.amount, true)
 }
 
 pub(crate) fn unwrap(view: &mut View<'_>, sender: &PublicKey, action: &AutoSellUnwrap) -> Result<(), Stop> {
-    let (run, amount) = (&action.run, action.amount);
+    move_shares(view, sender, &action.run, action.amount, false)
+}
+
+/// Move `amount` of the sender's shares into the pool, or out of it.
+fn move_shares(
+    view: &mut View<'_>,
+    sender: &PublicKey,
+    run: &Hash,
+    amount: u128,
+    into: bool,
+) -> Result<(), Stop> {
     let holder = keys::auto_sell_account(run);
     view.want([
         keys::credits(run),
@@ -136,14 +131,15 @@ pub(crate) fn unwrap(view: &mut View<'_>, sender: &PublicKey, action: &AutoSellU
     some(amount)?;
     let credits: Credits = view.must(&keys::credits(run), "run", run)?;
     let got = wrapped(view, run, sender)?;
-    if got < amount {
+    if !into && got < amount {
         return Err(TxError::Shares { needed: amount, got }.into());
     }
+    let (from, to) = if into { (sender, &holder) } else { (&holder, sender) };
     // The sender's vote counts both kinds of shares: whoever notes what it was sees it before either changes.
-    shares::take(view, &credits, &holder, amount)?;
-    shares::give(view, &credits, sender, amount)?;
-    change(view, run, sender, |now| now.checked_sub(amount))?;
-    view.emit(AutoSellChanged { run: *run, account: *sender, amount, wrapped: false });
+    shares::take(view, &credits, from, amount)?;
+    shares::give(view, &credits, to, amount)?;
+    change(view, run, sender, |now| if into { now.checked_add(amount) } else { now.checked_sub(amount) })?;
+    view.emit(AutoSellChanged { run: *run, account: *sender, amount, wrapped: into });
     Ok(())
 }
 

@@ -40,6 +40,28 @@ record! {
     }
 }
 
+impl Credits {
+    /// Those of a run of which nothing has happened.
+    pub fn new(run: Hash) -> Self {
+        Self {
+            run,
+            active: 0,
+            pending: 0,
+            voided: 0,
+            acc: Wide::default(),
+            rem: 0,
+            pool: 0,
+            total: 0,
+            owner_in: 0,
+            owner_out: 0,
+            notes: 0,
+            auctioned: 0,
+            locked: 0,
+            series: 0,
+        }
+    }
+}
+
 record! {
     /// An account's work in a window of a stage, and the shares it makes.
     pub struct Claim {

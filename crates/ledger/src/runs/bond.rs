@@ -9,7 +9,7 @@ use crate::{
     account,
     action::WithdrawBond,
     error::TxError,
-    event::MemberBond,
+    event::{MemberBond, Reason},
     keys,
     record::{Member, MemberState, Owner, Run, RunState, Window},
     run,
@@ -35,7 +35,7 @@ pub(crate) fn held(view: &View<'_>, run: &Hash, account: &PublicKey) -> Result<u
 pub(crate) fn raise(view: &mut View<'_>, member: &mut Member, needed: u128) -> Result<(), Stop> {
     let missing = needed.saturating_sub(member.bond);
     if missing > 0 {
-        account::debit(view, &member.account, missing)?;
+        account::charge_for(view, &member.account, missing, (Reason::MemberBond, &member.run))?;
         set(view, member, needed);
     }
     Ok(())
@@ -51,7 +51,7 @@ pub(crate) fn give_back(view: &mut View<'_>, member: &mut Member) -> Result<(), 
     if member.bond > 0 {
         let amount = member.bond;
         set(view, member, 0);
-        account::credit(view, &member.account, amount)?;
+        account::credit_for(view, &member.account, amount, (Reason::MemberBond, &member.run))?;
     }
     Ok(())
 }

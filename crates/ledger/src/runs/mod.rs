@@ -2,7 +2,6 @@
 
 pub mod action;
 pub(crate) mod bond;
-#[allow(dead_code)] // governance calls it
 pub(crate) mod course;
 pub mod draw;
 pub mod evaluation;

@@ -6,7 +6,7 @@ use crate::{
     error::TxError,
     event::{RunAborted, RunCreated, RunStateChanged},
     keys,
-    record::{Credits, Designer, Lineage, Run, RunPolicy, RunState, RunTerms, Stage, Wide},
+    record::{Credits, Designer, Lineage, Run, RunPolicy, RunState, RunTerms, Stage},
     runs::fork,
     store::{Stop, View},
 };
@@ -200,25 +200,7 @@ pub(crate) fn create(view: &mut View<'_>, sender: &PublicKey, action: &CreateRun
             paused_until: 0,
         },
     );
-    view.put(
-        keys::credits(&run),
-        Credits {
-            run,
-            active: 0,
-            pending: 0,
-            voided: 0,
-            acc: Wide::default(),
-            rem: 0,
-            pool: 0,
-            total: 0,
-            owner_in: 0,
-            owner_out: 0,
-            notes: 0,
-            auctioned: 0,
-            locked: 0,
-            series: 0,
-        },
-    );
+    view.put(keys::credits(&run), Credits::new(run));
     for (stage, wu) in (0u16..).zip(action.stage_wu.iter()) {
         view.put(keys::stage(&run, stage), Stage { run, stage, wu: *wu, held: 0, used: 0, identities: 0 });
     }

@@ -7,6 +7,7 @@
 
 use crate::{
     action::{JoinRun, LapseSeat, LeaveRun, UpdateEndpoint},
+    credits::host,
     error::TxError,
     event::EndpointChanged,
     extraction::admission,
@@ -109,7 +110,7 @@ pub(crate) fn leave(view: &mut View<'_>, sender: &PublicKey, action: &LeaveRun) 
     Ok(())
 }
 
-/// Free the seat that `member` holds.
+/// Free the seat that `member` holds; what it promised to serve as a host goes with it.
 fn vacate(view: &mut View<'_>, member: &Member) -> Result<(), Stop> {
     let (Some(stage), Some(seat)) = (member.stage, member.seat) else { return Ok(()) };
     let (seat_key, stage_key) = (keys::seat(&member.run, stage, seat), keys::stage(&member.run, stage));
@@ -120,7 +121,7 @@ fn vacate(view: &mut View<'_>, member: &Member) -> Result<(), Stop> {
     stage.held &= !(1 << seat.seat);
     view.put(seat_key, seat);
     view.put(stage_key, stage);
-    Ok(())
+    host::seat_lost(view, &member.run, &member.account)
 }
 
 /// Seat number `seat` of `stage`.
@@ -189,7 +190,6 @@ pub(crate) fn lapse(view: &mut View<'_>, sender: &PublicKey, action: &LapseSeat)
     member.away = Some(run.clock());
     draw::emit_change(view, &member);
     view.put(key, member);
-    crate::credits::host::seat_lost(view, &action.run, &seat.account)?;
     heard(view, &action.run, sender)
 }
 

@@ -10,9 +10,10 @@
 
 use crate::{
     account,
+    accounts::issuance,
     action::{CANARY, OpenCanary, SealCanary, SealedCanary},
     error::TxError,
-    event::CanaryOpened,
+    event::{CanaryOpened, Reason},
     keys,
     record::{Canary, Claim, Dispute, DisputePhase, Globals, Panel, StageReport, Verdict},
     run, seat,
@@ -43,7 +44,7 @@ pub(crate) fn seal(view: &mut View<'_>, sender: &PublicKey, action: &SealCanary)
         return Err(TxError::Duplicate { what: "canary of window", id: action.window.to_string() }.into());
     }
     let deposit = params::load(view)?.canary_deposit;
-    account::debit(view, sender, deposit)?;
+    account::charge_for(view, sender, deposit, (Reason::CanaryDeposit, &action.run))?;
     view.put(
         key,
         Canary {
@@ -70,7 +71,8 @@ pub(crate) fn draw(view: &mut View<'_>) -> Result<(), Stop> {
             canary.stands = true;
             view.put(key, canary);
         } else {
-            account::credit(view, &canary.account, canary.deposit)?;
+            let why = (Reason::CanaryDeposit, &canary.run);
+            account::credit_for(view, &canary.account, canary.deposit, why)?;
             view.delete(key);
         }
     }
@@ -115,7 +117,7 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenCanary)
     if let Some(audit) = audit.filter(|_| canary.sealed < report.height) {
         told = settle(view, &audit, action, &claim_key)?;
     }
-    account::credit(view, sender, canary.deposit)?;
+    account::credit_for(view, sender, canary.deposit, (Reason::CanaryDeposit, id))?;
     view.delete(key);
     let (tested, found) = told;
     view.emit(CanaryOpened { run: *id, window: action.window, account: *sender, tested, found });
@@ -131,16 +133,21 @@ fn settle(
 ) -> Result<(u16, u16), Stop> {
     let pay = params::load(view)?.canary_pay;
     let (mut tested, mut found) = (0u16, 0u16);
+    let against = panel::ruling(view, audit)?.is_some_and(|ruling| ruling != Verdict::Innocent);
     for vote in panel::votes(view, audit)? {
         let Some(verdict) = vote.verdict else { continue };
         tested += 1;
         if verdict != Verdict::Innocent && vote.digest == action.truth {
             found += 1;
+            // Those of a ruling against the claim were accepted with it.
+            if !against {
+                issuance::audit_accepted(view, &vote.auditor)?;
+            }
             let globals = view.get::<Globals>(&keys::globals())?;
             if let Some(mut globals) = globals.filter(|globals| globals.fund >= pay) {
                 globals.fund -= pay;
                 view.put(keys::globals(), globals);
-                account::credit(view, &vote.auditor, pay)?;
+                account::credit_for(view, &vote.auditor, pay, (Reason::CanaryFound, &action.run))?;
             }
         } else if verdict == Verdict::Innocent {
             slashing::false_audit(view, &action.run, &vote.auditor, pay)?;

@@ -12,9 +12,9 @@ use crate::{
     account,
     action::{Accusation, DisputeStep, Escalate, OpenDispute, ResolveDispute, STATEMENT, Statement, Step},
     error::TxError,
-    event::{DisputeClosed, DisputeMoved, DisputeOpened, FalseAudit},
+    event::{DisputeClosed, DisputeMoved, DisputeOpened, FalseAudit, Reason},
     keys,
-    record::{Claim, ClaimState, Dispute, DisputePhase, Panel, Run, Verdict},
+    record::{Claim, ClaimState, Dispute, DisputePhase, Panel, Run, RunTerms, StageReport, Verdict},
     runs::policy,
     store::{Stop, View},
     trust::{game, kind::Kind, panel, params, slashing},
@@ -46,13 +46,25 @@ fn check_accusation(view: &View<'_>, dispute: &Dispute, accusation: &Accusation)
         account: dispute.accused,
         root: accusation.root,
     };
-    if !dispute.accused.verify(STATEMENT, &statement, &accusation.signature) {
+    let signed = |key: &PublicKey| key.verify(STATEMENT, &statement, &accusation.signature);
+    if !account::signed_then(view, &dispute.accused, window_of(view, dispute)?, signed)? {
         return Err(TxError::Evidence { detail: "the accused did not sign the statement" }.into());
     }
     if !accusation.path.verify(accusation.evidence, &accusation.root) {
         return Err(TxError::Evidence { detail: "the evidence is not part of the statement" }.into());
     }
     Ok(())
+}
+
+/// The heights in which the accused worked on the window: since its stage reported the one before, up to the report.
+fn window_of(view: &View<'_>, dispute: &Dispute) -> Result<(u64, u64), Stop> {
+    let key = |window| keys::stage_report(&dispute.run, window, dispute.stage);
+    let report: StageReport = view.must(&key(dispute.window), "report of stage", dispute.stage)?;
+    let from = match dispute.window.checked_sub(1) {
+        Some(before) => view.get::<StageReport>(&key(before))?.map_or(0, |report| report.height),
+        None => view.must::<RunTerms>(&keys::run_terms(&dispute.run), "run", dispute.run)?.created,
+    };
+    Ok((from, report.height))
 }
 
 fn check_bond(view: &View<'_>, got: u128) -> Result<(), Stop> {
@@ -128,7 +140,7 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenDispute
         let place = (action.window, action.stage, action.index);
         panel::ask(view, key, run_id, place, vec![claim.account, *sender]);
     }
-    account::debit(view, sender, action.bond)?;
+    account::charge_for(view, sender, action.bond, (Reason::DisputeBond, &key))?;
     if !late {
         claim.state = ClaimState::Disputed;
         view.put(key, claim);
@@ -276,7 +288,7 @@ fn escalate(
         return Err(TxError::Role { expected: loser.to_string(), got: *sender }.into());
     }
     check_bond(view, action.bond)?;
-    account::debit(view, sender, action.bond)?;
+    account::charge_for(view, sender, action.bond, (Reason::DisputeBond, &dispute.id))?;
     if against {
         dispute.counter += action.bond;
     } else {
@@ -381,20 +393,23 @@ pub(crate) fn close(
     }
     thaw(view, &dispute)?;
     let mut stats = panel::stats(view, &dispute.run)?;
+    let (bond, won) = ((Reason::DisputeBond, &dispute.id), (Reason::DisputeWon, &dispute.id));
     match verdict {
         None => {
             stats.open_ended += 1;
-            account::credit(view, &dispute.challenger, dispute.bond)?;
-            account::credit(view, &dispute.accused, dispute.counter)?;
+            account::credit_for(view, &dispute.challenger, dispute.bond, bond)?;
+            account::credit_for(view, &dispute.accused, dispute.counter, bond)?;
         }
         Some(Verdict::Innocent) => {
             stats.innocent += 1;
             let rest = pay_auditors(view, &dispute)?;
-            account::credit(view, &dispute.accused, rest + dispute.counter)?;
+            account::credit_for(view, &dispute.accused, rest, won)?;
+            account::credit_for(view, &dispute.accused, dispute.counter, bond)?;
         }
         Some(verdict) => {
             stats.guilty += 1;
-            account::credit(view, &dispute.challenger, dispute.bond + dispute.counter)?;
+            account::credit_for(view, &dispute.challenger, dispute.bond, bond)?;
+            account::credit_for(view, &dispute.challenger, dispute.counter, won)?;
             slashing::punish(view, &dispute, verdict)?;
         }
     }
@@ -444,7 +459,7 @@ fn pay_auditors(view: &mut View<'_>, dispute: &Dispute) -> Result<u128, Stop> {
     let mut rest = dispute.bond;
     let each = (dispute.bond / 2).checked_div(right.len() as u128).unwrap_or(0);
     for vote in right {
-        account::credit(view, &vote.auditor, each)?;
+        account::credit_for(view, &vote.auditor, each, (Reason::DisputeWon, &dispute.id))?;
         rest -= each;
     }
     Ok(rest)
@@ -465,7 +480,6 @@ fn charge_auditors(view: &mut View<'_>, dispute: &Dispute, verdict: Verdict) -> 
 }
 
 /// Ask auditors of a stage about something that is no claim, such as a chunk of a session. Drawn in the next block.
-#[allow(dead_code)] // the sessions' side is built apart from this room
 pub(crate) fn open_session(
     view: &mut View<'_>,
     id: Hash,
@@ -478,7 +492,6 @@ pub(crate) fn open_session(
 }
 
 /// The ruling on [`open_session`]'s subject once its auditors had their time; the panel is then removed.
-#[allow(dead_code)] // as above
 pub(crate) fn session_verdict(view: &mut View<'_>, id: &Hash) -> Result<Option<Verdict>, Stop> {
     let panel: Panel = view.must(&keys::panel(id), "panel", id)?;
     let now = view.context.height;

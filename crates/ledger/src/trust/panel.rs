@@ -2,9 +2,11 @@
 //!
 //! A panel is asked for in one block and drawn with the next one's beacon from the held seats of the same stage:
 //! not the parties, not operators related to them, no operator twice. The beacon also picks claims of every report
-//! for audits. An auditor who says nothing costs nobody anything; without two thirds there is no ruling.
+//! for audits. An auditor who says nothing costs nobody anything; without two thirds there is no ruling. A word on the
+//! side of the ruling is an accepted audit, which [`issuance`] pays for.
 
 use crate::{
+    accounts::issuance,
     action::{AUDIT, AuditCommit, AuditOpening, AuditReveal},
     cell::Key,
     error::TxError,
@@ -205,7 +207,9 @@ pub(crate) fn reveal(view: &mut View<'_>, sender: &PublicKey, action: &AuditReve
     }
     vote.verdict = Some(action.verdict);
     vote.digest = action.digest;
+    let ruled = ruling(view, &panel)?.is_some();
     view.put(key, vote);
+    accept(view, &panel, ruled, sender)?;
     let mut stats = stats(view, &panel.run)?;
     stats.revealed += 1;
     view.put(keys::audit_stats(&panel.run), stats);
@@ -218,6 +222,24 @@ pub(crate) fn reveal(view: &mut View<'_>, sender: &PublicKey, action: &AuditReve
         dispute::open_by_audit(view, &panel, &claim, until)?;
     }
     seat::heard(view, &panel.run, sender)
+}
+
+/// Whether a word stands on the side of a ruling: for the accused or against it.
+pub(crate) fn agrees(said: Verdict, ruling: Verdict) -> bool {
+    (said == Verdict::Innocent) == (ruling == Verdict::Innocent)
+}
+
+/// Count the words that the ruling accepts: those on its side, each once. The word that completes two thirds brings
+/// those before it; a side that has two thirds keeps them, so no later word takes an acceptance back.
+fn accept(view: &mut View<'_>, panel: &Panel, ruled: bool, sender: &PublicKey) -> Result<(), Stop> {
+    let Some(ruling) = ruling(view, panel)? else { return Ok(()) };
+    for vote in votes(view, panel)? {
+        let right = vote.verdict.is_some_and(|said| agrees(said, ruling));
+        if right && (!ruled || vote.auditor == *sender) {
+            issuance::audit_accepted(view, &vote.auditor)?;
+        }
+    }
+    Ok(())
 }
 
 /// The words of a panel's auditors, those who gave none left out.

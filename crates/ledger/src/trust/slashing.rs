@@ -16,7 +16,7 @@
 use crate::{
     account,
     error::TxError,
-    event::Slashed,
+    event::{Reason, Slashed},
     keys,
     record::{Claim, ClaimState, Conduct, Credits, Dispute, Owner, Run, Verdict, Window},
     runs::{bond, policy},
@@ -156,7 +156,7 @@ pub(crate) fn punish(view: &mut View<'_>, dispute: &Dispute, verdict: Verdict) -
         conduct.last = now;
         conduct.watched_until = now + u64::from(params.watch_windows);
     }
-    account::credit(view, &dispute.challenger, reward)?;
+    account::credit_for(view, &dispute.challenger, reward, (Reason::DisputeWon, &dispute.id))?;
     account::to_fund(view, taken - reward)?;
     view.emit(Slashed {
         run: *id,

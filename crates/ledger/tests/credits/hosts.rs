@@ -41,6 +41,30 @@ fn a_fee_moves_by_an_eighth_towards_seventy_percent() {
 }
 
 #[test]
+fn whoever_loses_its_seat_promises_nothing_any_more() {
+    let mut world = world(CreditRules::demo());
+    let (a, b) = (host_of(&world, 0, 0), host_of(&world, 1, 0));
+    for host in [a, b] {
+        world.ok(host, HostBond { run: RUN, cu: 50, bond: 500 });
+    }
+    let capacity = |world: &World, stage| {
+        let key = tessera_ledger::keys::capacity(&RUN, stage);
+        query::read::<tessera_ledger::record::Capacity>(world.get(), &key).map_or(0, |all| all.cu)
+    };
+    assert_eq!((capacity(&world, 0), capacity(&world, 1)), (50, 50));
+    world.ok(a, LeaveRun { run: RUN });
+    let seat = query::member(world.get(), &RUN, &public(b)).unwrap().seat.unwrap();
+    world.blocks(7);
+    world.ok(6, LapseSeat { run: RUN, stage: 1, seat });
+    assert_eq!((capacity(&world, 0), capacity(&world, 1)), (0, 0));
+    // The bond stays until the host leaves as such.
+    for host in [a, b] {
+        let bonded = query::host(world.get(), &RUN, &public(host)).unwrap();
+        assert_eq!((bonded.bond, bonded.cu), (500, 0));
+    }
+}
+
+#[test]
 fn pay_is_reduced_in_proportion_to_the_orders_cap() {
     assert_eq!(settle::pay_per_chunk(&[10, 20, 30], 60), [10, 20, 30]);
     assert_eq!(settle::pay_per_chunk(&[10, 20, 30], 59), [9, 19, 29]);

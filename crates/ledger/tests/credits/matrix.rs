@@ -32,7 +32,9 @@ fn scene() -> Scene {
     scene_with(CreditRules::demo())
 }
 fn scene_with(rules: CreditRules) -> Scene {
-    let mut world = World::serving_run_with(8, Parameters { credits: rules, ..Parameters::from(params()) });
+    scene_in(World::serving_run_with(8, Parameters { credits: rules, ..Parameters::from(params()) }))
+}
+fn scene_in(mut world: World) -> Scene {
     let note = world.note_for(USER, 40);
     let chain = Chain::new([7; 32], 40);
     let start = world.balance(USER);
@@ -197,6 +199,49 @@ fn a_guilty_host_pays_ten_times_the_fees_and_no_credit_is_made() {
     assert_eq!(query::credits(scene.world.get(), &RUN).unwrap().total, total);
     let again = scene.world.run(1, verdict).error.unwrap();
     assert!(matches!(again, TxError::Duplicate { .. }), "{again}");
+}
+
+/// A drawn host of the same stage re-does the chunk; nobody asks the validators.
+#[test]
+fn a_panel_of_the_stage_decides_where_the_validators_do_not() {
+    let trust = tessera_ledger::trust::TrustParams {
+        commit_blocks: 4,
+        reveal_blocks: 4,
+        ..tessera_ledger::trust::TrustParams::demo()
+    };
+    for (said, kept) in
+        [(Verdict::Fraud, 1_000_000), (Verdict::Innocent, 0), (Verdict::HonestError, 1_000_000)]
+    {
+        let credits = CreditRules { fee_epochs: 1_000, ..CreditRules::demo() };
+        let parameters = Parameters { credits, trust: trust.clone(), ..Parameters::from(params()) };
+        let mut scene = scene_in(World::serving_run_with(8, parameters));
+        let host = scene.second_host();
+        scene.world.ok(host, HostBond { run: RUN, cu: 100, bond: 20_000 });
+        scene.final_session(20);
+        let before = (scene.world.balance(USER), scene.world.balance(host));
+        scene.world.ok(USER, DisputeSession { order: scene.id, chunk: 1, stage: 1, commitment: Hash::ZERO });
+        scene.world.blocks(1);
+        let panel = query::panel(scene.world.get(), &scene.id).expect("it was drawn");
+        // Two seats in the stage: the other one is asked.
+        assert_eq!(panel.auditors.len(), 1);
+        let auditor = scene.world.index_of(&panel.auditors[0]);
+        assert_ne!(auditor, host);
+        let (digest, salt) = (Hash([1; 32]), Hash([2; 32]));
+        let opening = AuditOpening { panel: panel.id, auditor: public(auditor), verdict: said, digest, salt };
+        let commit = tessera_canon::digest(AUDIT, &opening);
+        scene.world.ok(auditor, AuditCommit { panel: panel.id, commit });
+        scene.world.blocks(4);
+        scene.world.ok(auditor, AuditReveal { panel: panel.id, verdict: said, digest, salt });
+        scene.world.blocks(60);
+        assert!(query::panel(scene.world.get(), &scene.id).is_none(), "what is decided is forgotten");
+        let bonded = query::host(scene.world.get(), &RUN, &public(host)).unwrap().bond;
+        assert_eq!(bonded, if said == Verdict::Fraud { 16_000 } else { 20_000 });
+        assert_eq!(scene.world.balance(USER), before.0 - FEE - 1_000_000 + kept);
+        assert_eq!(
+            scene.world.balance(host),
+            before.1 + if said == Verdict::Innocent { 1_000_000 } else { 0 }
+        );
+    }
 }
 
 #[test]

@@ -3,14 +3,15 @@
 use crate::{hall::*, world::*};
 use tessera_canon::Hash;
 use tessera_ledger::{
-    Event, TxError,
+    Cell, Event, Policy, TxError,
     action::*,
     governance::{
         parameter::Parameter,
         record::ProposalState::{self, *},
         terms::GovernanceTerms,
     },
-    query,
+    keys, query,
+    record::{AuditStats, Measurement},
 };
 
 #[test]
@@ -245,4 +246,59 @@ fn proposals_of_one_account_are_few_at_a_time() {
     }
     world.ok(5, more);
     assert!(ids.iter().all(|id| world.stands(id) == ProposalState::Rejected));
+}
+
+#[test]
+fn a_vote_that_would_make_cheating_pay_is_refused_at_the_rate_that_audits_measured() {
+    // 2 % of the claims audited, 200 windows pending: 0.98^201 is 1.7 %, so that 50 claims of bond more than suffice.
+    let mut parameters = parameters();
+    parameters.bounds.deterrence = true;
+    parameters.bounds.pending_windows_from = 50;
+    (parameters.policy.pending_windows, parameters.policy.audit_rate) = (200, 200);
+    parameters.policy.bond_claims = 5;
+    let mut world = World::new(8, parameters);
+    world.seated_run(RUN, 2, 4);
+    for window in 0..4 {
+        world.close_window(RUN, 10_000_000 - window * 1_000_000);
+    }
+    // Claims mature an epoch at a time after training.
+    world.blocks(4 * 201);
+    let longer = motion(RUN, change(Parameter::PendingWindows, 200, 210));
+    assert!(world.run(0, longer.clone()).ok());
+    // Of forty canaries audits found four: the rate that counts is 0.2 %.
+    let stats = AuditStats {
+        run: RUN,
+        panels: 40,
+        places: 40,
+        revealed: 40,
+        tested: 40,
+        found: 4,
+        guilty: 0,
+        innocent: 0,
+        open_ended: 0,
+    };
+    let measured = Policy { audit_rate: 20, ..world.policy() };
+    world.state.0.insert(keys::audit_stats(&RUN), Cell::pack(&stats.into()));
+    let refused = world.run(0, longer).error.expect("it is refused");
+    assert_eq!(refused, TxError::Deterrence { audit_rate: 20, windows: 210, bond: measured.bond_claims });
+    // What does not touch the condition may be voted on; so may what restores it.
+    assert!(world.run(1, motion(RUN, change(Parameter::LockFee, 1, 2))).ok());
+    let restore = changes(&[(Parameter::AuditRate, 200, 2000), (Parameter::BondClaims, 5, 10)]);
+    assert!(world.run(1, motion(RUN, restore)).ok());
+}
+
+#[test]
+fn owners_strike_a_false_measurement_and_its_bond_goes_to_the_fund() {
+    let mut world = World::voting_run(8);
+    let evidence = Hash([4; 32]);
+    world.ok(6, PostMeasurement { run: RUN, mu: 9000, repair: 5, evidence });
+    let measurement = keys::measurement_id(&RUN, &public(6), &evidence);
+    let held = query::read::<Measurement>(world.get(), &keys::measurement(&measurement)).unwrap().bond;
+    let strike = |measurement| StrikeMeasurement { measurement };
+    assert_eq!(world.refused(0, motion(RUN, strike(Hash([5; 32])))), "Unknown");
+    assert_eq!(motion(RUN, strike(measurement)).class, tessera_ledger::governance::parameter::Class::C);
+    let before = (world.fund(), world.balance(6));
+    assert_eq!(world.carry(RUN, strike(measurement)), Executed);
+    assert_eq!((world.fund(), world.balance(6)), (before.0 + held, before.1));
+    assert!(query::read::<Measurement>(world.get(), &keys::measurement(&measurement)).is_none());
 }

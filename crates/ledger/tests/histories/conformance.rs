@@ -1,7 +1,7 @@
 //! Keep the rules: one history over every room gives the roots that are committed. A changed root with no changed
 //! format is a changed rule: validators of two versions would part ways there.
 
-use super::{History, formats::compare};
+use super::{formats::compare, history::History};
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 use tessera_ledger::event;
 

@@ -37,13 +37,27 @@ impl History {
             }
             1 => (who, self.failover()?),
             2 => {
-                let (run, bond) = (self.run(), self.below(3_000));
+                let seat = |world: &World, run: &Hash, who| {
+                    let member = query::member(world.get(), run, &public(who))?;
+                    (member.state == MemberState::Seated).then_some((who, *run))
+                };
+                let found = self.somewhere(seat);
+                let (who, run) = self.or_seldom(found, |history| (who, history.run()))?;
+                let bond = self.below(3_000);
                 let cu = if self.chance(20) { bond } else { bond / 10 };
                 (who, HostBond { run, cu, bond: bond.into() }.into())
             }
-            3 => (who, HostExit { run: self.run() }.into()),
+            3 if self.chance(50) => {
+                let found = self.host().map(|(who, host)| (who, host.run));
+                let (who, run) = self.or_seldom(found, |history| (who, history.run()))?;
+                (who, HostExit { run }.into())
+            }
+            3 => return None,
             4 | 5 => {
-                let (run, for_whom) = (self.run(), self.account());
+                let serves =
+                    |world: &World, run: &Hash, _| query::run(world.get(), run)?.serves().then_some(*run);
+                let found = self.somewhere(serves);
+                let (run, for_whom) = (self.or_seldom(found, Self::run)?, self.account());
                 (who, PublicApply { run, owner: owner(for_whom) }.into())
             }
             6 => self.dispute()?,

@@ -1,7 +1,7 @@
 //! Add the markets' actions to random histories: sealed orders, most of them opened, pools, baskets, hosts' asks,
 //! and fees paid in credits.
 
-use super::{ACCOUNTS, History};
+use super::History;
 use crate::world::{market::*, *};
 use tessera_canon::Hash;
 use tessera_ledger::{
@@ -28,8 +28,11 @@ impl History {
     fn market_id(&mut self) -> MarketId {
         let run = self.run();
         let mut market = if self.chance(70) { credits_of(run) } else { shares_of(run) };
+        if market.asset == Asset::Cu {
+            market.series = query::credits(self.world.get(), &run).map_or(0, |credits| credits.series);
+        }
         if self.chance(2) {
-            market.series = 1;
+            market.series += 1;
         }
         market
     }
@@ -57,7 +60,7 @@ impl History {
             who = holder;
             let mut notes: Vec<_> = query::notes_of(self.world.get(), &public(who))
                 .into_iter()
-                .filter(|n| n.state == NoteState::Unspent && n.run == market.run)
+                .filter(|n| n.state == NoteState::Unspent && n.run == market.run && n.series == market.series)
                 .take(1 + self.below(4) as usize)
                 .collect();
             if notes.is_empty() || self.chance(5) {
@@ -80,11 +83,17 @@ impl History {
 
     /// An order of the current batch.
     fn any_order(&mut self) -> Option<MarketOrder> {
-        let market = self.market_id();
-        let (batch, _) = query::batch_at(self.world.get(), market.asset, self.world.height + 1);
-        let orders = query::orders(self.world.get(), &market, batch);
+        let mut orders = Vec::new();
+        for run in self.recent() {
+            let series = query::credits(self.world.get(), &run).map_or(0, |credits| credits.series);
+            for market in [MarketId { series, ..credits_of(run) }, shares_of(run)] {
+                let (batch, _) = query::batch_at(self.world.get(), market.asset, self.world.height + 1);
+                orders.extend(query::orders(self.world.get(), &market, batch));
+            }
+        }
         let sealed: Vec<_> = orders.iter().filter(|order| order.terms.is_none()).cloned().collect();
-        self.pick(if sealed.is_empty() { &orders } else { &sealed })
+        let opened = sealed.is_empty() && self.chance(10);
+        self.pick(if opened { &orders } else { &sealed })
     }
     fn order_reveal(&mut self) -> Option<(u32, Action)> {
         let order = self.any_order()?;
@@ -116,49 +125,59 @@ impl History {
         (who, BasketTransfer { parts: list(parts), to: public(self.account()) }.into())
     }
 
-    fn host_ask(&mut self) -> (u32, Action) {
-        let (run, stage) = (self.run(), self.below(2) as u16);
-        let seats = query::seats_of_stage(self.world.get(), &run, stage);
-        let host = self.pick(&seats).map_or(0, |seat| self.world.index_of(&seat.account));
-        let who = if self.chance(20) { self.account() } else { host };
+    fn host_ask(&mut self) -> Option<(u32, Action)> {
+        let found = self.host().map(|(who, host)| (who, host.run, host.stage, host.cu));
+        let other = |history: &mut Self| (history.account(), history.run(), history.below(2) as u16, 20);
+        let (who, run, stage, most) = self.or_seldom(found, other)?;
         let price = if self.chance(5) { u128::MAX } else { self.below(1000).into() };
-        (who, HostAsk { run, stage, price, capacity: self.below(20) }.into())
+        Some((who, HostAsk { run, stage, price, capacity: self.below(most + 2) }.into()))
     }
 
     pub(super) fn market(&mut self) -> Option<(u32, Action)> {
         let (run, who) = (self.run(), self.account());
         let (_, opening) = query::batch_at(self.world.get(), Asset::Cu, self.world.height + 1);
         Some(match self.below(20) {
-            0..12 if opening != self.chance(10) => self.order_reveal()?,
-            0..12 => self.order_commit()?,
-            12 => {
+            0..11 if opening != self.chance(10) => self.order_reveal()?,
+            0..11 => self.order_commit()?,
+            11 | 12 => {
                 let order = self.any_order()?;
                 let owner = self.world.index_of(&order.owner);
                 (if self.chance(10) { who } else { owner }, OrderCancel { order: order.id }.into())
             }
             13 => self.basket(),
             14 => {
-                let held = self.held_shares(&run, who);
-                let amount = self.some(held);
+                let held = |world: &World, run: &Hash, who| {
+                    let owner = query::owner(world.get(), run, &public(who))?;
+                    (owner.shares > 0).then_some((who, *run, owner.shares))
+                };
+                let (who, run, held) = {
+                    let found = self.somewhere(held);
+                    self.or_seldom(found, |_| (who, run, 0))?
+                };
+                let amount = self.some(held / 4);
                 (who, AutoSellWrap { run, amount }.into())
             }
             15 => {
-                let start = self.account();
-                let wrapped = (0..ACCOUNTS).map(|i| (start + i) % ACCOUNTS).find_map(|i| {
-                    let wrap = query::wrap(self.world.get(), &run, &public(i))?;
-                    (wrap.now > 0).then_some((i, wrap.now))
-                });
-                let (who, held) = wrapped.unwrap_or((who, 0));
+                let wrapped = |world: &World, run: &Hash, who| {
+                    let wrap = query::wrap(world.get(), run, &public(who))?;
+                    (wrap.now > 0).then_some((who, *run, wrap.now))
+                };
+                let (who, run, held) = {
+                    let found = self.somewhere(wrapped);
+                    self.or_seldom(found, |_| (who, run, 0))?
+                };
                 let amount = self.some(held);
                 (who, AutoSellUnwrap { run, amount }.into())
             }
             16 | 17 => {
-                let start = self.account();
-                let due = |i: &u32| query::due_proceeds(self.world.get(), &run, &public(*i)) > 0;
-                let found = (0..ACCOUNTS).map(|i| (start + i) % ACCOUNTS).find(due);
-                (found.unwrap_or(who), ClaimProceeds { run }.into())
+                let due = |world: &World, run: &Hash, who| {
+                    (query::due_proceeds(world.get(), run, &public(who)) > 0).then_some((who, *run))
+                };
+                let found = self.somewhere(due);
+                let (who, run) = self.or_seldom(found, |_| (who, run))?;
+                (who, ClaimProceeds { run }.into())
             }
-            _ => self.host_ask(),
+            _ => self.host_ask()?,
         })
     }
 

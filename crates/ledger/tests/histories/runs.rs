@@ -1,7 +1,7 @@
 //! Make random actions about runs, evaluations, bonds, forks, operators and measurements, valid and not.
 
 use super::{ACCOUNTS, History};
-use crate::world::{create_run, join, key, public};
+use crate::world::{World, create_run, join, key, public};
 use tessera_canon::{Hash, digest};
 use tessera_ledger::{Action, Policy, action::*, query, record::*};
 
@@ -63,8 +63,13 @@ fn evaluate(history: &mut History) -> Option<(u32, Action)> {
     })
 }
 
-fn fork(history: &mut History) -> (u32, Action) {
-    let parent = history.run();
+fn fork(history: &mut History) -> Option<(u32, Action)> {
+    let living = |world: &World, run: &Hash, _| {
+        let state = query::run(world.get(), run)?.state;
+        matches!(state, RunState::Open | RunState::Serving).then_some(*run)
+    };
+    let found = history.somewhere(living);
+    let parent = history.or_seldom(found, History::run)?;
     let mut id = [7; 32];
     id[0] = history.runs.len() as u8;
     let mut child = create_run(Hash(id), 2, 6);
@@ -76,7 +81,7 @@ fn fork(history: &mut History) -> (u32, Action) {
     if living && history.runs.len() < 11 {
         history.runs.push(child.run);
     }
-    (history.account(), ForkRun { parent, run: child }.into())
+    Some((history.account(), ForkRun { parent, run: child }.into()))
 }
 
 fn declare(history: &mut History) -> (u32, Action) {
@@ -143,15 +148,30 @@ pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
         run = active;
     }
     Some(match history.below(24) {
-        20.. => train(history)?,
         0..8 => evaluate(history)?,
-        8..10 => (who, LeaveRun { run }.into()),
+        8 if history.chance(60) => {
+            let member = |world: &World, run: &Hash, who| {
+                let member = query::member(world.get(), run, &public(who))?;
+                (member.state != MemberState::Left).then_some((who, *run))
+            };
+            let found = history.somewhere(member);
+            let (who, run) = history.or_seldom(found, |_| (who, run))?;
+            (who, LeaveRun { run }.into())
+        }
+        8 | 9 | 20.. => train(history)?,
         10..13 => {
-            let (who, run) = left_with_bond(history).unwrap_or((who, run));
+            let found = left_with_bond(history);
+            if found.is_none() && history.chance(80) {
+                return train(history);
+            }
+            let (who, run) = found.unwrap_or((who, run));
             (who, WithdrawBond { run }.into())
         }
-        13 => (who, AbortRun { run: overdue(history).unwrap_or(run) }.into()),
-        14 | 15 => fork(history),
+        13 => {
+            let found = overdue(history);
+            (who, AbortRun { run: history.or_seldom(found, |_| run)? }.into())
+        }
+        14 | 15 => fork(history)?,
         16 => declare(history),
         17 => {
             let (mu, repair) = (history.below(5000) as u16, history.below(1 << 20) as u32);

@@ -4,11 +4,11 @@
 use super::{ACCOUNTS, History};
 use crate::{
     machine::{Account, name, said},
-    world::{key, public},
+    world::{World, key, public},
 };
 use tessera_canon::{Domain, Hash, MerkleTree, Prf, PublicKey, digest};
 use tessera_ledger::{
-    Action,
+    Action, Record,
     action::*,
     keys, query,
     record::*,
@@ -99,15 +99,7 @@ fn step(history: &mut History) -> Option<(u32, Action)> {
 
 /// Commit or reveal as an auditor of a recent panel.
 fn audit(history: &mut History) -> Option<(u32, Action)> {
-    let mut panels: Vec<Panel> = history
-        .world
-        .state
-        .0
-        .values()
-        .filter_map(|cell| cell.unpack().and_then(Panel::from_record))
-        .filter(|panel| panel.drawn.is_some_and(|drawn| drawn + 12 > history.world.height))
-        .collect();
-    panels.sort_by_key(|panel| (std::cmp::Reverse(panel.drawn), panel.id));
+    let panels = history.seen().panels.clone();
     let panel = history.pick(&panels)?;
     let auditor = history.pick(&panel.auditors)?;
     let who = if history.chance(5) { history.account() } else { history.world.index_of(&auditor) };
@@ -133,18 +125,18 @@ fn canary(history: &mut History) -> Option<(u32, Action)> {
         salt: Hash([3; 32]),
     };
     if history.chance(50) {
-        let (run, who) = (history.run(), history.account());
+        let seat = |world: &World, run: &Hash, who| {
+            let trains = matches!(query::run(world.get(), run)?.state, RunState::Exclusive | RunState::Open);
+            let member = query::member(world.get(), run, &public(who))?;
+            (trains && member.state == MemberState::Seated).then_some((*run, who))
+        };
+        let found = history.somewhere(seat);
+        let (run, who) = history.or_seldom(found, |history| (history.run(), history.account()))?;
         let window = query::run(history.world.get(), &run)?.window;
         let commit = digest(CANARY, &sealed(run, window, who));
         return Some((who, SealCanary { run, window, commit }.into()));
     }
-    let canaries: Vec<Canary> = history
-        .world
-        .state
-        .0
-        .values()
-        .filter_map(|cell| cell.unpack().and_then(Canary::from_record))
-        .collect();
+    let canaries = history.seen().canaries.clone();
     let canary = history.pick(&canaries)?;
     let who = history.world.index_of(&canary.account);
     let (run, window) = (canary.run, canary.window);
@@ -157,13 +149,43 @@ fn canary(history: &mut History) -> Option<(u32, Action)> {
     Some((who, OpenCanary { run, window, stage, index, truth, shown, salt }.into()))
 }
 
+/// What no list of the ledger names: found by looking through the state, once a block.
+#[derive(Clone, Default)]
+pub(super) struct Seen {
+    height: Option<u64>,
+    /// Recent ones, the newest first.
+    panels: Vec<Panel>,
+    canaries: Vec<Canary>,
+}
+
+impl History {
+    fn seen(&mut self) -> &Seen {
+        let height = self.world.height;
+        if self.seen.height != Some(height) {
+            let (mut panels, mut canaries) = (Vec::new(), Vec::new());
+            for record in self.world.state.0.values().filter_map(tessera_ledger::Cell::unpack) {
+                match record {
+                    Record::Panel(panel) => panels.push(panel),
+                    Record::Canary(canary) => canaries.push(canary),
+                    _ => {}
+                }
+            }
+            panels.retain(|panel| panel.drawn.is_some_and(|drawn| drawn + 12 > height));
+            panels.sort_by_key(|panel| (std::cmp::Reverse(panel.drawn), panel.id));
+            self.seen = Seen { height: Some(height), panels, canaries };
+        }
+        &self.seen
+    }
+}
+
 /// A random action of this room.
 pub(crate) fn action(history: &mut History) -> Option<(u32, Action)> {
     match history.below(20) {
         0..3 => open(history),
         3..9 => step(history),
         9 => {
-            let open = query::disputes(history.world.get());
+            let (mut open, early) = (query::disputes(history.world.get()), history.chance(20));
+            open.retain(|dispute| early || history.world.height >= dispute.deadline);
             let now = history.pick(&open)?;
             Some((history.below(ACCOUNTS.into()) as u32, ResolveDispute { dispute: now.id }.into()))
         }

@@ -289,6 +289,7 @@ fn a_boundary_asks_for_its_cells_in_bulk() {
 fn the_order_of_independent_orders_does_not_show() {
     let mut world = World::serving_run(10);
     let note = world.note_for(4, 10);
+    world.ok(3, HostBond { run: RUN, cu: 100, bond: 1000 });
     world.wait_for(Asset::Share, false);
     let (cu, shares) = (credits_of(RUN), shares_of(RUN));
     let holder = |world: &World, who| query::member(world.get(), &RUN, &public(who)).unwrap().stage.unwrap();

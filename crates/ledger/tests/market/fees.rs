@@ -30,6 +30,37 @@ fn priced(world: &mut World, mut note: Hash) -> Hash {
     note
 }
 
+/// One stage, one host: of a session's fees of 10 it must pay a hundred, and of those the client one credit.
+#[test]
+fn a_wrong_chunk_is_worth_the_median_price() {
+    for reserve in [0, 190_000, 250_000] {
+        let mut parameters = free_shares(params());
+        parameters.policy.reserve = reserve;
+        let mut world = World::trained_run(4, parameters, 100, 1);
+        world.ok(0, HostBond { run: RUN, cu: 10, bond: 1_000_000 });
+        world.next_boundary();
+        let note = world.claim_note(RUN, 0);
+        if reserve <= 200_000 {
+            priced(&mut world, note);
+        }
+        let notes = query::notes_of(world.get(), &public(0));
+        let note = notes.into_iter().max_by_key(|note| note.cu).unwrap();
+        let chain = tessera_ledger::payword::Chain::new([1; 32], note.cu as u32);
+        let order = LockOrder { fee_per_cu: 100_000, ..world.order(0, vec![note.id], &chain) };
+        let (id, home) = world.lock(0, order);
+        let settlement = world.settlement(id, 20, &chain);
+        world.ok(home, settlement);
+        world.blocks(8);
+        world.ok(0, DisputeSession { order: id, chunk: 1, stage: 0, commitment: Hash::ZERO });
+        let fees = query::settlement(world.get(), &id).unwrap().fees;
+        let fund = world.fund();
+        let judgement = SessionJudgement { network: world.network, order: id, guilty: true };
+        world.ok(1, JudgeSession { witnesses: witnesses(3, JUDGEMENT, &judgement), judgement });
+        let worth = reserve.max(if reserve <= 200_000 { 200_000 } else { 0 });
+        assert_eq!(world.fund(), fund + fees * 10 - worth.min(fees * 10), "reserve {reserve}, fees {fees}");
+    }
+}
+
 #[test]
 fn a_note_pays_and_leaves_change() {
     let mut world = World::trained_run(4, free_shares(params()), 100, 1);

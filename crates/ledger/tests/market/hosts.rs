@@ -16,7 +16,10 @@ fn hosts() -> (World, Vec<u32>) {
     }
     world.next_boundary();
     let seats = query::seats_of_stage(world.get(), &RUN, 0);
-    let first = seats.iter().map(|seat| world.index_of(&seat.account)).collect();
+    let first: Vec<u32> = seats.iter().map(|seat| world.index_of(&seat.account)).collect();
+    for host in &first {
+        world.ok(*host, HostBond { run: RUN, cu: 10, bond: 100 });
+    }
     (world, first)
 }
 fn ask(price: u128, capacity: u64) -> HostAsk {
@@ -54,6 +57,23 @@ fn a_stage_is_paid_the_last_ask_that_is_needed() {
 }
 
 #[test]
+fn an_ask_counts_as_far_as_its_bond_still_covers_it() {
+    let (mut world, hosts) = hosts();
+    to_auction(&mut world);
+    world.ok(hosts[0], ask(300, 10));
+    world.ok(hosts[1], ask(500, 10));
+    // It promises less from now on: 4 of the 10 that are needed, and the dearer host is needed too.
+    world.ok(hosts[0], HostBond { run: RUN, cu: 4, bond: 0 });
+    to_auction(&mut world);
+    assert_eq!(query::stage_price(world.get(), &RUN, 0).map(|stage| stage.price), Some(500));
+    world.ok(hosts[0], ask(300, 4));
+    world.ok(hosts[1], ask(500, 10));
+    world.ok(hosts[1], HostExit { run: RUN });
+    to_auction(&mut world);
+    assert_eq!(query::stage_price(world.get(), &RUN, 0).map(|stage| stage.price), Some(300));
+}
+
+#[test]
 fn only_hosts_of_the_stage_ask_within_the_cap() {
     let (mut world, hosts) = hosts();
     let cap = Policy::default().host_fee_cap;
@@ -62,11 +82,15 @@ fn only_hosts_of_the_stage_ask_within_the_cap() {
     let elsewhere = HostAsk { stage: 1, ..ask(1, 1) };
     assert!(matches!(world.run(hosts[0], elsewhere).error, Some(TxError::NotMember { .. })));
     assert!(matches!(world.run(hosts[0], ask(1, 0)).error, Some(TxError::Parameter { .. })));
+    // At 10 nano-U a credit, a bond of 100 covers 10.
+    let error = world.run(hosts[0], ask(1, 11)).error;
+    assert_eq!(error, Some(TxError::HostBond { cu: 11, needed: 110, got: 100 }));
     world.ok(hosts[0], ask(cap, 1));
     // A host that lost its seat meanwhile does not count.
     let seat = query::member(world.get(), &RUN, &public(hosts[0])).unwrap().seat.unwrap();
     world.blocks(7);
     world.ok(6, LapseSeat { run: RUN, stage: 0, seat });
     to_auction(&mut world);
-    assert_eq!(query::stage_price(world.get(), &RUN, 0), None);
+    // The posted fee moves with use all the same.
+    assert!(query::stage_price(world.get(), &RUN, 0).is_none_or(|stage| !stage.auctioned));
 }

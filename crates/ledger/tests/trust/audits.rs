@@ -107,6 +107,29 @@ fn two_thirds_of_a_drawn_panel_rule_and_the_ruling_takes_effect() {
     assert_eq!((stats(&world).guilty, stats(&world).revealed), (1, 2));
 }
 
+/// Audits accepted since the last boundary, by auditor in the order of the draw.
+fn accepted(world: &World, panel: &Panel) -> Vec<u32> {
+    let count = |of| query::read::<tessera_ledger::record::AuditCount>(world.get(), &keys::audit_count(of));
+    panel.auditors.iter().map(|auditor| count(auditor).map_or(0, |count| count.accepted)).collect()
+}
+
+#[test]
+fn words_on_the_side_of_the_ruling_are_accepted_audits() {
+    let base = tessera_ledger::Params { epoch_blocks: 1_000, ..parameters().base };
+    let mut world = start_with(7, Parameters { base, ..parameters() });
+    world.close_window(RUN, 9_000_000);
+    let (no, fraud) = (Some(Verdict::Innocent), Some(Verdict::Fraud));
+    let id = ask(&mut world, 3, 0, 2);
+    speak(&mut world, &id, &[fraud, no, Some(Verdict::HonestError)], Hash::ZERO);
+    assert_eq!(accepted(&world, &panel(&world, &id)), [1, 0, 1]);
+    // Without a ruling nothing is accepted.
+    let mut world = start(7);
+    world.close_window(RUN, 9_000_000);
+    let id = ask(&mut world, 3, 0, 2);
+    speak(&mut world, &id, &[fraud, no, None], Hash::ZERO);
+    assert_eq!(accepted(&world, &panel(&world, &id)), [0, 0, 0]);
+}
+
 #[test]
 fn an_innocent_claim_earns_the_challengers_bond_with_its_auditors() {
     let mut world = start(7);

@@ -14,6 +14,7 @@ use tessera_ledger::{
     record::{ClaimState, DisputePhase, Verdict},
     referee::NoReferee,
     trust::kind::Kind,
+    tx::SignedTx,
 };
 
 fn verdict(events: &[Event]) -> Option<Option<Verdict>> {
@@ -49,6 +50,61 @@ fn a_false_claim_is_narrowed_to_one_step_and_convicted() {
                 | tessera_ledger::Record::DisputeProof(_)
         )
     )));
+}
+
+/// A key that was given up answers for what it signed in its time, and only for that.
+#[test]
+fn rotating_a_key_neither_hides_a_lie_nor_makes_one() {
+    let rotate = |world: &mut World, to: u32| {
+        let statement = Rotation { network: world.network, account: public(2), key: public(to) };
+        let action = RotateKey { key: public(to), signature: key(to).sign(ROTATION, &statement) };
+        let account = query::account(world.get(), &public(2)).unwrap();
+        let body = tessera_ledger::Tx {
+            network: world.network,
+            sender: public(2),
+            nonce: account.nonce,
+            fee: 500_000,
+            fee_from: Default::default(),
+            action: action.into(),
+        };
+        let signer = account.signer_at(world.height + 1);
+        let signer = (0..1000).map(key).find(|key| key.public() == signer).unwrap();
+        let receipt = world.block(&[SignedTx::sign(&signer, body)]).receipts.remove(0);
+        assert_eq!(receipt.error, None);
+        world.blocks(4);
+    };
+    let signed = |world: &World, window: u32, by: u32| {
+        let mut action = open(world, window, 2, Some(&a_plain_lie()));
+        let accusation = action.accusation.as_mut().unwrap();
+        let statement = Statement {
+            network: world.network,
+            run: RUN,
+            window,
+            stage: 0,
+            account: public(2),
+            root: accusation.root,
+        };
+        accusation.signature = key(by).sign(STATEMENT, &statement);
+        action
+    };
+    let mut world = start(6);
+    // Keys 2, 302 and 303 one after the other; each window is reported while its key is in force.
+    world.close_window(RUN, 9_000_000);
+    rotate(&mut world, 302);
+    let (_, report) = world.full_report(RUN, 0, Some(9_000_000)).unwrap();
+    let mut seats = query::seats_of_stage(world.get(), &RUN, 0);
+    seats.retain(|seat| seat.account != public(2));
+    let report = world.sign_report(report.report, &seats);
+    world.ok(0, report);
+    rotate(&mut world, 303);
+    for (window, by, holds) in
+        [(0, 302, false), (0, 303, false), (1, 303, false), (1, 304, false), (0, 2, true), (1, 302, true)]
+    {
+        let action = signed(&world, window, by);
+        let error = world.run(3, action).error;
+        let refused = TxError::Evidence { detail: "the accused did not sign the statement" };
+        assert_eq!(error, (!holds).then_some(refused), "window {window}, key {by}");
+    }
 }
 
 #[test]

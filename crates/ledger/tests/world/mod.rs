@@ -43,6 +43,20 @@ pub fn list<T, const MAX: usize>(items: Vec<T>) -> List<T, MAX> {
     List::new(items).expect("the test stays within the bound")
 }
 
+/// The beginning of a network of `accounts` rich accounts.
+pub fn genesis(accounts: u32, params: impl Into<Parameters>) -> Genesis {
+    let validator =
+        |i| GenesisValidator { key: public(1000 + i), endpoint: Text::new("127.0.0.1:1").expect("short") };
+    Genesis {
+        name: Text::new("test").expect("short"),
+        time_ms: 0,
+        validators: list((0..VALIDATORS).map(validator).collect()),
+        accounts: list((0..accounts).map(|i| GenesisAccount { key: public(i), balance: RICH }).collect()),
+        params: params.into(),
+        consensus: Blob::default(),
+    }
+}
+
 #[derive(Clone)]
 pub struct World {
     pub state: MemState,
@@ -58,21 +72,7 @@ pub struct World {
 impl World {
     /// `accounts` rich accounts.
     pub fn new(accounts: u32, params: impl Into<Parameters>) -> Self {
-        let genesis = Genesis {
-            name: Text::new("test").expect("short"),
-            time_ms: 0,
-            validators: list(
-                (0..VALIDATORS)
-                    .map(|i| GenesisValidator {
-                        key: public(1000 + i),
-                        endpoint: Text::new("127.0.0.1:1").expect("short"),
-                    })
-                    .collect(),
-            ),
-            accounts: list((0..accounts).map(|i| GenesisAccount { key: public(i), balance: RICH }).collect()),
-            params: params.into(),
-            consensus: Blob::default(),
-        };
+        let genesis = genesis(accounts, params);
         let state = MemState::new(&genesis);
         invariants::check(&state).expect("genesis holds");
         let keys = (0..accounts).map(key).collect();
