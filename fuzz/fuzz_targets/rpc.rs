@@ -10,12 +10,23 @@ use tessera_canon::{
     codec::{Decode as _, Encode, Read},
     decode, encode,
 };
+use std::sync::LazyLock;
 use tessera_chain::{
-    Block, CellEncoding, CertifiedHeader, ExclusionProof, Header, Identity, Inclusion, PresenceProof,
-    ProvedEntry, StateProof,
+    Block, CellEncoding, CertifiedHeader, ExclusionProof, Group, Header, Identity, Inclusion, LightClient,
+    PackedCell, PresenceProof, ProvedEntry, StateProof,
 };
 use tessera_ledger::{Cell, Event, Genesis};
 use tessera_wire::{RPC, from_frame, rpc, to_frame};
+
+/// A client of a committee whose secret nobody knows: no proof holds.
+static CLIENT: LazyLock<LightClient> = LazyLock::new(|| {
+    // The committed specimen of a group key.
+    let identity: Identity = "85bcdb782d3c7c11e637d6cc2609ecf1caba021c5c8f7db49d70fb726f863638d2cc9e4ea135776b9e2a3207\
+        59907811055a6834140fb33de0b054a7bdd63833d40e12bbdf9828cccc21de1ac819edd4d55bcfd1e0b893793cfb51afedb63bb9"
+        .parse()
+        .expect("a point of the curve");
+    LightClient::new(Hash([5; 32]), &identity).expect("a point of the curve")
+});
 
 /// Greatest number of hashes in a proof, as the light client allows.
 const MAX_DIGESTS: usize = 192;
@@ -39,8 +50,17 @@ fuzz_target!(|bytes: &[u8]| {
         1 => drop(once::<rpc::Ask>(bytes)),
         2 => drop(once::<rpc::Answer>(bytes)),
         3 => drop(once::<CertifiedHeader>(bytes)),
-        4 => drop(once::<StateProof>(bytes)),
-        5 => drop(once::<ProvedEntry>(bytes)),
+        4 => {
+            if let Some(proof) = once::<StateProof>(bytes) {
+                let keys: Vec<Hash> = (0..proof.entries.len()).map(|at| Hash([at as u8; 32])).collect();
+                assert!(CLIENT.verify_state(&proof, &keys).is_err());
+            }
+        }
+        5 => {
+            drop(once::<ProvedEntry>(bytes));
+            drop(once::<Group>(bytes));
+            drop(once::<PackedCell>(bytes));
+        }
         6 => drop(once::<Inclusion>(bytes)),
         7 => drop(once::<Event>(bytes)),
         8 => {

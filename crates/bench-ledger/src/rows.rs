@@ -244,6 +244,7 @@ fn proof_row(size: &str, what: &str, proof: &Proof) -> Row {
     let rate = 1e3 / proof.check_ms;
     row(name, "proofs/s", &Samples::new(vec![rate]), rate, proof.check_ms)
         .with("proof_B", proof.bytes as f64)
+        .with("most_B", proof.most as f64)
         .with("header_B", proof.header as f64)
         .with("certificate_B", proof.certificate as f64)
         .with("cell_B", proof.cell as f64)

@@ -31,10 +31,11 @@ impl Work {
     }
 }
 
-/// One proof's sizes in bytes, and the time of its check.
+/// Sizes in bytes of proofs of one cell each, and the time of a check.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Proof {
     pub(crate) bytes: usize,
+    pub(crate) most: usize,
     pub(crate) header: usize,
     pub(crate) certificate: usize,
     pub(crate) cell: usize,
@@ -93,6 +94,7 @@ pub(crate) fn time() -> Result<(), LedgerBenchError> {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let proof = |size: ProofSize| Proof {
         bytes: size.bytes,
+        most: size.most,
         header: size.header,
         certificate: size.certificate,
         cell: size.cell,

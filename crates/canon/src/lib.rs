@@ -24,6 +24,7 @@
 //! This crate knows no message, no ledger and no network.
 
 mod bounded;
+mod compact;
 pub mod describe;
 mod hash;
 mod merkle;
@@ -35,6 +36,7 @@ mod tags;
 pub use bounded::{Blob, List, Text, TooLong};
 pub use bytes;
 pub use commonware_codec as codec;
+pub use compact::Compact;
 pub use describe::{Describe, Described, hex, unhex};
 pub use hash::{Domain, Hash, HexError, digest, digest_bytes, digest_parts};
 pub use merkle::{MAX_MERKLE_DEPTH, MerklePath, MerkleTree, merkle_root};

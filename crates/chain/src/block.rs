@@ -15,7 +15,10 @@ use tessera_canon::{
 };
 use tessera_ledger::{BlockContext, Event, SignedTx};
 
-const HEADER: Domain = Domain::new("tessera/block-header/v1");
+const HEADER: Domain = Domain::new("tessera/block-header/v2");
+const STATE: Domain = Domain::new("tessera/block-header-state/v1");
+const REST: Domain = Domain::new("tessera/block-header-rest/v1");
+const BODY: Domain = Domain::new("tessera/block-header-body/v1");
 const BEACON: Domain = Domain::new("tessera/beacon/v1");
 const FIRST_BEACON: Domain = Domain::new("tessera/first-beacon/v1");
 const TX_LEAF: Domain = Domain::new("tessera/block-tx/v1");
@@ -26,8 +29,10 @@ const EVENT_LEAF: Domain = Domain::new("tessera/block-event/v1");
 pub const MAX_BLOCK_TXS: usize = 1024;
 /// Most bytes of encoded transactions in one block.
 pub const MAX_BLOCK_BYTES: usize = 512 << 10;
-/// Length of a seed: a compressed BLS12-381 G1 point.
-pub const SEED_BYTES: usize = 48;
+/// Length of one signature of the committee: a compressed BLS12-381 G1 point.
+pub const SIGNATURE_BYTES: usize = 48;
+/// Length of a seed, which is such a signature.
+pub const SEED_BYTES: usize = SIGNATURE_BYTES;
 /// No block is this late (the year 287 396): room for sums that cannot overflow.
 const MAX_TIME_MS: u64 = 1 << 53;
 /// Upper bound of an encoded header (all fields are of fixed size but the optional seed).
@@ -47,7 +52,7 @@ record! {
 }
 
 record! {
-    /// Everything that a block fixes. Its hash is the block's digest.
+    /// Everything that a block fixes. [`Header::digest`] says how it is hashed.
     pub struct Header {
         /// Identity of the network: hash of its genesis.
         pub network: Hash,
@@ -80,10 +85,102 @@ record! {
     }
 }
 
-impl Header {
+record! {
+    /// What a header says of the state, with the hash of all that it says besides: what a proof of cells needs.
+    pub struct StateHeader {
+        /// Identity of the network.
+        pub network: Hash,
+        /// Number of blocks before this one.
+        pub height: u64,
+        /// Consensus view in which the block was proposed.
+        pub view: u64,
+        /// Consensus view in which the parent was proposed.
+        pub parent_view: u64,
+        /// Milliseconds since 1970.
+        pub time_ms: u64,
+        /// Root that proves cells, present and absent.
+        pub state_root: Hash,
+        /// Root over the log of state changes.
+        pub ops_root: Hash,
+        /// Entries in that log, pruned ones included.
+        pub ops_end: u64,
+        /// Hash of the parent's digest and of everything else in the header.
+        pub rest: Hash,
+    }
+}
+record! {
+    /// Where a header stands and the hashes of what it says: of the state, and of the rest. Its hash is the block's
+    /// digest.
+    pub(crate) struct Frame {
+        pub(crate) network: Hash,
+        pub(crate) height: u64,
+        pub(crate) view: u64,
+        pub(crate) parent_view: u64,
+        pub(crate) state: Hash,
+        pub(crate) rest: Hash,
+    }
+}
+record! { struct State { time_ms: u64, state_root: Hash, ops_root: Hash, ops_end: u64 } }
+record! { struct Rest { parent: Hash, body: Hash } }
+record! {
+    struct Body { proposer: PublicKey, ops_start: u64, tx_root: Hash, event_root: Hash, seed: Option<Seed> }
+}
+
+impl Frame {
+    /// The digest of the header with this frame.
+    pub(crate) fn digest(&self) -> Hash {
+        digest(HEADER, self)
+    }
+    /// What the committee signs to make that header final.
+    pub(crate) fn proposal(&self) -> types::Proposal<BlockDigest> {
+        let round = Round::new(Epoch::zero(), View::new(self.view));
+        types::Proposal::new(round, View::new(self.parent_view), blake3::Digest(self.digest().0))
+    }
+}
+
+/// The hash of everything in a header that is neither of the state nor of its place.
+pub(crate) fn rest(parent: Hash, body: Hash) -> Hash {
+    digest(REST, &Rest { parent, body })
+}
+
+impl StateHeader {
     /// The block's digest.
     pub fn digest(&self) -> Hash {
-        digest(HEADER, self)
+        self.frame().digest()
+    }
+    pub(crate) fn frame(&self) -> Frame {
+        let Self { network, height, view, parent_view, rest, .. } = *self;
+        Frame { network, height, view, parent_view, state: self.state(), rest }
+    }
+    /// The hash of what it says of the state.
+    pub(crate) fn state(&self) -> Hash {
+        let Self { time_ms, state_root, ops_root, ops_end, .. } = *self;
+        digest(STATE, &State { time_ms, state_root, ops_root, ops_end })
+    }
+}
+
+impl Header {
+    /// The block's digest: a small tree, so that a proof of cells and a chain of headers need not show all of one.
+    ///
+    /// ```text
+    /// digest = H(network, height, view, parent_view, state, rest)
+    ///   state = H(time_ms, state_root, ops_root, ops_end)
+    ///   rest = H(parent, body)
+    ///     body = H(proposer, ops_start, tx_root, event_root, seed)
+    /// ```
+    pub fn digest(&self) -> Hash {
+        self.of_state().digest()
+    }
+    /// The part that a proof of cells needs.
+    pub fn of_state(&self) -> StateHeader {
+        let Self { network, height, view, parent_view, time_ms, state_root, ops_root, ops_end, .. } = *self;
+        let rest = rest(self.parent, self.body());
+        StateHeader { network, height, view, parent_view, time_ms, state_root, ops_root, ops_end, rest }
+    }
+    /// The hash of what is neither of the state, nor of the block's place, nor the parent.
+    pub(crate) fn body(&self) -> Hash {
+        let Self { proposer, ops_start, tx_root, event_root, .. } = *self;
+        digest(BODY, &Body { proposer, ops_start, tx_root, event_root, seed: self.seed.clone() })
     }
     /// Public randomness of this block: the hash of its seed, and of the network where there is none.
     pub fn beacon(&self) -> Hash {
@@ -104,8 +201,7 @@ impl Header {
     }
     /// What the committee signs to make this header final.
     pub fn proposal(&self) -> types::Proposal<BlockDigest> {
-        let round = Round::new(Epoch::zero(), View::new(self.view));
-        types::Proposal::new(round, View::new(self.parent_view), blake3::Digest(self.digest().0))
+        self.of_state().frame().proposal()
     }
     /// The round whose seed this block must carry.
     pub fn seed_round(&self) -> Round {

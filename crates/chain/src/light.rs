@@ -4,18 +4,22 @@
 //! says whether it was ever final.
 
 use crate::{
-    block::{Header, event_leaf, tx_leaf},
+    block::{event_leaf, tx_leaf},
     certificate::{CertifiedHeader, Identity, IdentityError, Scheme, consensus_namespace},
     inclusion::Inclusion,
-    path::{unpack_absence, unpack_presence},
-    proof::{CellEncoding, ProvedEntry, StateProof},
+    proof::{ProvedCells, StateProof},
 };
-use commonware_consensus::types::Epoch;
-use commonware_cryptography::blake3::{Blake3, Digest};
+use commonware_consensus::{simplex::scheme::Namespace, types::Epoch};
+use commonware_cryptography::{
+    blake3::Digest,
+    bls12381::primitives::{
+        ops,
+        variant::{MinSig, Variant},
+    },
+};
 use commonware_parallel::Sequential;
 use rand::{SeedableRng, rngs::StdRng};
-use tessera_canon::{Domain, Hash, digest};
-use tessera_ledger::Cell;
+use tessera_canon::{Domain, Hash, decode, digest, encode};
 
 const WEIGHTS: Domain = Domain::new("tessera/certificate-weights/v1");
 
@@ -34,6 +38,13 @@ pub enum VerifyError {
     /// The committee did not sign it.
     #[error("the certificate of height {height} is not signed by the committee")]
     BadCertificate { height: u64 },
+    /// The proof is for another number of keys than were asked for, or for none.
+    #[error("expected a proof of {expected} keys, at least one, got one of {got}")]
+    OtherKeys { expected: usize, got: usize },
+    /// The cells lead to a state that the committee did not sign: a cell, a path, a number of the header, the
+    /// network or the signature is wrong.
+    #[error("the cells proved at height {height} are not of a state that the committee signed")]
+    NotFinal { height: u64 },
     /// The proof of one key does not hold against the header's state root.
     #[error("the proof for key {key} does not hold against the state at height {height}")]
     BadProof { key: Hash, height: u64 },
@@ -47,13 +58,16 @@ pub enum VerifyError {
 pub struct LightClient {
     network: Hash,
     scheme: Scheme,
+    /// What the committee signs under when it makes a block final.
+    final_namespace: Vec<u8>,
 }
 
 impl LightClient {
     /// A client of `network`, whose committee has the group key `identity`.
     pub fn new(network: Hash, identity: &Identity) -> Result<Self, IdentityError> {
-        let scheme = Scheme::certificate_verifier(&consensus_namespace(&network), identity.point()?);
-        Ok(Self { network, scheme })
+        let namespace = consensus_namespace(&network);
+        let scheme = Scheme::certificate_verifier(&namespace, identity.point()?);
+        Ok(Self { network, scheme, final_namespace: Namespace::new(&namespace).finalize })
     }
     /// The network this client follows.
     pub fn network(&self) -> Hash {
@@ -83,21 +97,43 @@ impl LightClient {
         }
         Ok(())
     }
-    /// Check a state proof and its header; returns every key with its cell, `None` where it holds nothing.
-    pub fn verify_state(&self, proof: &StateProof) -> Result<Vec<(Hash, Option<Cell>)>, VerifyError> {
-        self.verify_header(&proof.header)?;
-        let header = &proof.header.header;
-        proof
-            .entries
-            .iter()
-            .map(|entry| {
-                if entry_holds(entry, header) {
-                    Ok((entry.key, entry.cell))
-                } else {
-                    Err(VerifyError::BadProof { key: entry.key, height: header.height })
-                }
-            })
-            .collect()
+    /// Check what the answer to a question for `keys` says they hold, in a final state.
+    ///
+    /// The first path leads to a state root; the committee's signature must be over a header with that root, and the
+    /// engine's check of every entry must hold against it.
+    pub fn verify_state(&self, proof: &StateProof, keys: &[Hash]) -> Result<ProvedCells, VerifyError> {
+        let (expected, got, height) = (keys.len(), proof.entries.len(), proof.finality.height.0);
+        if expected != got {
+            return Err(VerifyError::OtherKeys { expected, got });
+        }
+        let bad = |key: &Hash| VerifyError::BadProof { key: *key, height };
+        let first = keys.first().ok_or(VerifyError::OtherKeys { expected, got })?;
+        let unpack = |key: &Hash, at: usize| {
+            proof.entries.get(at).and_then(|entry| entry.unpack(&proof.log)).ok_or_else(|| bad(key))
+        };
+        let root = unpack(first, 0)?.root(first).ok_or_else(|| bad(first))?;
+        let header = proof.finality.header(self.network, &proof.log, root);
+        let signed = header.as_ref().and_then(|header| proof.finality.signed(header));
+        let (Some(header), Some(signed)) = (header, signed) else {
+            return Err(VerifyError::NotFinal { height });
+        };
+        let signature = decode::<<MinSig as Variant>::Signature>(&proof.finality.signature);
+        let (group, message) = (self.scheme.identity(), encode(&signed));
+        let signed = signature.is_ok_and(|signature| {
+            ops::verify_message::<MinSig>(group, &self.final_namespace, &message, &signature).is_ok()
+        });
+        if !signed {
+            return Err(VerifyError::NotFinal { height });
+        }
+        let mut cells = Vec::with_capacity(expected);
+        for (at, key) in keys.iter().enumerate() {
+            let entry = unpack(key, at)?;
+            if !entry.holds(key, &root) {
+                return Err(bad(key));
+            }
+            cells.push((*key, entry.cell()));
+        }
+        Ok(ProvedCells { header, cells })
     }
     /// Check that events and transactions are those of their block, at the places that their paths name.
     pub fn verify_inclusion(&self, inclusion: &Inclusion) -> Result<(), VerifyError> {
@@ -122,15 +158,5 @@ impl LightClient {
         } else {
             Err(VerifyError::OtherNetwork { expected: self.network, got })
         }
-    }
-}
-
-/// Whether one entry follows from the state of `header`.
-fn entry_holds(entry: &ProvedEntry, header: &Header) -> bool {
-    let (key, root) = (Digest(entry.key.0), Digest(header.state_root.0));
-    match &entry.cell {
-        Some(cell) => unpack_presence(&entry.proof, header)
-            .is_some_and(|proof| proof.verify::<Blake3, CellEncoding>(key, *cell, &root)),
-        None => unpack_absence(&entry.proof, header).is_some_and(|proof| proof.verify::<Blake3>(&key, &root)),
     }
 }

@@ -1,23 +1,26 @@
-//! Prove cells of the ledger's state, present or absent, against the state root of one final header.
+//! Prove cells of the ledger's state, present or absent, at one final height.
+//!
+//! A [`StateProof`] is what is sent; it names neither the network nor the keys, which the one who asked knows, and is
+//! nothing without them. [`LightClient::verify_state`](crate::LightClient::verify_state) puts them back, and what
+//! holds comes out as [`ProvedCells`].
 
-use crate::{certificate::CertifiedHeader, path::PackedCell};
+use crate::{
+    block::StateHeader,
+    certificate::CertifiedHeader,
+    finality::FinalState,
+    group::Group,
+    path::{KeyProof, Log, ProvedEntry},
+};
 use commonware_cryptography::blake3;
 use commonware_storage::{
     mmr,
     qmdb::{any::value::FixedEncoding, current::ordered::proof::constant},
 };
-use tessera_canon::{
-    Blob, Describe, Described, Hash, List,
-    bytes::BufMut,
-    codec::{Buf, EncodeSize, Error, Read, Write},
-    encode, record,
-};
+use tessera_canon::{Hash, List, record};
 use tessera_ledger::Cell;
 
-/// Bytes of the activity bitmap that one proof carries; fixed by the state's format.
+/// Bytes of one group of the bitmap of changes in force; fixed by the state's format. The engine takes no less.
 pub const CHUNK_BYTES: usize = 32;
-/// Greatest length of one entry's proof in bytes.
-pub const MAX_PROOF_BYTES: usize = 8 << 10;
 /// Most keys in one proof.
 pub const MAX_PROVED_KEYS: usize = 128;
 /// Most hashes in one entry's proof.
@@ -31,57 +34,37 @@ pub type PresenceProof = constant::KeyValueProof<mmr::Family, blake3::Digest, bl
 pub type ExclusionProof =
     constant::ExclusionProof<mmr::Family, blake3::Digest, CellEncoding, blake3::Digest, CHUNK_BYTES>;
 
-/// One key, what it holds, and why. On the wire the cell is without the zeros at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProvedEntry {
-    /// The key that was asked for.
-    pub key: Hash,
-    /// Its cell; `None` where the key holds nothing.
-    pub cell: Option<Cell>,
-    /// Bytes of [`pack_presence`](crate::pack_presence) or [`pack_absence`](crate::pack_absence), as `cell` says.
-    pub proof: Blob<MAX_PROOF_BYTES>,
+record! {
+    /// What several keys hold at one height, as it is sent.
+    pub struct StateProof {
+        /// Why the state is final.
+        pub finality: FinalState,
+        /// What all paths share.
+        pub log: Log,
+        /// What each key holds, in the order asked for.
+        pub entries: List<ProvedEntry, MAX_PROVED_KEYS>,
+    }
 }
 
-impl Describe for ProvedEntry {
-    fn describe(&self) -> Described {
-        let cell =
-            self.cell.map_or(Described::None, |cell| Described::Bytes(encode(&PackedCell(cell)).to_vec()));
-        Described::Record(vec![
-            ("key", self.key.describe()),
-            ("cell", cell),
-            ("proof", self.proof.describe()),
-        ])
-    }
-}
-impl Write for ProvedEntry {
-    fn write(&self, buf: &mut impl BufMut) {
-        self.key.write(buf);
-        self.cell.map(PackedCell).write(buf);
-        self.proof.write(buf);
-    }
-}
-impl EncodeSize for ProvedEntry {
-    fn encode_size(&self) -> usize {
-        self.key.encode_size() + self.cell.map(PackedCell).encode_size() + self.proof.encode_size()
-    }
-}
-impl Read for ProvedEntry {
-    type Cfg = ();
-    fn read_cfg(buf: &mut impl Buf, _: &()) -> Result<Self, Error> {
-        Ok(Self {
-            key: Hash::read_cfg(buf, &())?,
-            cell: Option::<PackedCell>::read_cfg(buf, &())?.map(|cell| cell.0),
-            proof: Blob::read_cfg(buf, &())?,
+impl StateProof {
+    /// Write the engine's proofs against the state of `certified`. `None` where there is none, where there are more
+    /// than [`MAX_PROVED_KEYS`], or where they are of different states or the headers are no chain. That they are of
+    /// the header's state is the caller's care: else the proof does not hold.
+    pub fn pack(certified: &CertifiedHeader, unfinished: Group, proofs: &[KeyProof]) -> Option<Self> {
+        let entries = proofs.iter().map(ProvedEntry::pack).collect::<Option<Vec<_>>>()?;
+        Some(Self {
+            finality: FinalState::of(certified)?,
+            log: Log::of(unfinished, proofs)?,
+            entries: List::new(entries).ok()?,
         })
     }
 }
 
-record! {
-    /// Several cells at one height.
-    pub struct StateProof {
-        /// The final header that they are proved against.
-        pub header: CertifiedHeader,
-        /// The entries, in the order asked for.
-        pub entries: List<ProvedEntry, MAX_PROVED_KEYS>,
-    }
+/// Cells that a proof established.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvedCells {
+    /// The final header of their block, as far as it was shown.
+    pub header: StateHeader,
+    /// Every key that was asked for, in that order, with its cell; `None` where it holds nothing.
+    pub cells: Vec<(Hash, Option<Cell>)>,
 }

@@ -8,10 +8,11 @@ mod formats;
 use committee::{NETWORK, finalize, first, header, schemes};
 use formats::{Table, committed};
 use std::path::Path;
-use tessera_canon::{Blob, Hash, List, SecretKey, decode};
+use tessera_canon::{Compact, Hash, List, SecretKey, decode};
 use tessera_chain::{
-    Block, CertifiedHeader, Header, Identity, Inclusion, LightClient, ProvedEntry, Seed, StateProof,
-    event_root, tx_root,
+    Between, Block, CertifiedHeader, FinalState, Group, Header, Identity, Inclusion, LightClient, Link, Log,
+    Nothing, PackedCell, Path as CellPath, Present, ProvedEntry, SIGNATURE_BYTES, Seed, StateHeader,
+    StateProof, event_root, tx_root,
 };
 use tessera_ledger::{Event, SignedTx, Tx, action::Transfer, event::Transferred};
 
@@ -24,7 +25,8 @@ fn the_formats_have_not_changed() {
     let mut table = Table::default();
     table.add::<Header>("Header");
     table.add::<Seed>("Seed");
-    table.add::<ProvedEntry>("ProvedEntry");
+    table.add::<StateHeader>("StateHeader");
+    table.add::<FinalState>("FinalState");
 
     let key = SecretKey::from_seed([8; 32]);
     let tx = |nonce| {
@@ -43,17 +45,42 @@ fn the_formats_have_not_changed() {
         links: List::new(vec![two.clone()]).expect("one fits"),
         certificate: finalize(&schemes, &two),
     };
-    let entry =
-        |cell| ProvedEntry { key: Hash([4; 32]), cell, proof: Blob::new(vec![5; 40]).expect("short") };
-    let cell = tessera_ledger::Cell([6; 256]);
-    let entries = List::new(vec![entry(Some(cell)), entry(None)]).expect("two fit");
+    let cell = PackedCell(tessera_ledger::Cell(std::array::from_fn(|at| (at % 40) as u8)));
+    let path = CellPath {
+        place: Compact(2),
+        group: Group([0xf7; 32]),
+        siblings: List::new(vec![Hash([6; 32]), Hash([7; 32])]).expect("two fit"),
+    };
+    let next = Hash([4; 32]);
+    let entries: Vec<ProvedEntry> = vec![
+        Present { cell: cell.clone(), next, path: path.clone() }.into(),
+        Between { key: Hash([3; 32]), cell, next, path: path.clone() }.into(),
+        Nothing { note: None, path }.into(),
+    ];
+    let state = StateProof {
+        finality: FinalState {
+            height: Compact(1),
+            view_ahead: Compact(0),
+            view_step: Compact(1),
+            time_ms: Compact(1_800_000_000_000),
+            rest: one.of_state().rest,
+            links: List::new(vec![Link { view_step: Compact(3), state: Hash([8; 32]), body: Hash([9; 32]) }])
+                .expect("one fits"),
+            signature: [10; SIGNATURE_BYTES],
+        },
+        log: Log { root: one.ops_root, end: Compact(4), inactive: 1, unfinished: Group([0xfb; 32]) },
+        entries: List::new(entries).expect("three fit"),
+    };
     let inclusion =
         Inclusion::prove(certified.clone(), (&events, &[0, 3]), (&txs, &[1])).expect("they stand there");
 
     table.opaque("Identity", &identity);
     table.opaque("Block", &Block::new(one.clone(), txs).expect("the header binds them"));
     table.opaque("Finalization", &certified.certificate);
-    table.value("StateProof", &StateProof { header: certified.clone(), entries });
+    for entry in state.entries.iter() {
+        table.value(&format!("ProvedEntry.{}", entry.kind()), entry);
+    }
+    table.value("StateProof", &state);
     table.value("Inclusion", &inclusion);
     table.value("CertifiedHeader", &certified);
     table.hash("Header.digest", &one.digest());

@@ -24,9 +24,9 @@ use std::{
 use tessera_canon::{Hash, List, PublicKey};
 use tessera_chain::{
     Block, CertifiedHeader, Header, Identity, IdentityError, Inclusion, LightClient, MAX_PROVED_KEYS,
-    StateProof, VerifyError,
+    ProvedCells, StateHeader, StateProof, VerifyError,
 };
-use tessera_ledger::{Cell, Key};
+use tessera_ledger::Key;
 use tessera_wire::rpc::{Answer, Ask, BlockAt, HeaderAt, History, Latest, Place, Places, Prove, ProveItems};
 
 /// How many blocks an answer may be behind the newest one seen.
@@ -149,7 +149,7 @@ impl<S: Source> Client<S> {
         self.ask(Ask::Latest(Latest {}), |validator, answer| match answer {
             Answer::Header(certified) => {
                 let header = self.0.verified(validator, &certified)?;
-                self.0.fresh(validator, &header).map(|()| certified)
+                self.0.fresh(validator, &header.of_state()).map(|()| certified)
             }
             other => Err(self.0.unexpected("the newest header", other)),
         })
@@ -209,16 +209,15 @@ impl<S: Source> Client<S> {
     pub async fn cells(&self, keys: &[Key]) -> Result<View, LedgerError> {
         'again: for _ in 0..SAME_HEIGHT_TRIES {
             let (mut cells, mut proofs) = (BTreeMap::new(), Vec::new());
-            let mut at: Option<Header> = None;
+            let mut at: Option<StateHeader> = None;
             for part in keys.chunks(MAX_PROVED_KEYS) {
                 let (proof, proved) = self.proof(part).await?;
-                let header = proof.header.header.clone();
-                if at.as_ref().is_some_and(|at| *at != header) {
+                if at.as_ref().is_some_and(|at| *at != proved.header) {
                     continue 'again;
                 }
-                at = Some(header);
-                cells.extend(proved);
-                proofs.push(proof);
+                at = Some(proved.header);
+                cells.extend(proved.cells);
+                proofs.push((part.to_vec(), proof));
             }
             return Ok(match at {
                 Some(header) => View::new(header.height, header.time_ms, cells).with_proofs(proofs),
@@ -227,21 +226,14 @@ impl<S: Source> Client<S> {
         }
         Err(LedgerError::Moving { tries: SAME_HEIGHT_TRIES, keys: keys.len() })
     }
-    /// A verified proof of the cells of `keys`, to show to others, and what it proves.
-    pub async fn proof(&self, keys: &[Key]) -> Result<(StateProof, Vec<(Key, Option<Cell>)>), LedgerError> {
+    /// A verified proof of the cells of `keys`, at least one, to show to others with them, and what it proves.
+    pub async fn proof(&self, keys: &[Key]) -> Result<(StateProof, ProvedCells), LedgerError> {
         let list = List::new(keys.to_vec()).map_err(|_| LedgerError::TooMany { max: MAX_PROVED_KEYS })?;
         self.ask(Ask::Prove(Prove { keys: list }), |validator, answer| match answer {
             Answer::State(proof) => {
-                let proved =
-                    self.0.light.verify_state(&proof).map_err(|cause| self.0.wrong(validator, cause))?;
-                let header = &proof.header.header;
-                if !proved.iter().map(|(key, _)| key).eq(keys) {
-                    let key = keys.first().copied().unwrap_or(Hash::ZERO);
-                    return Err(self
-                        .0
-                        .wrong(validator, VerifyError::BadProof { key, height: header.height }));
-                }
-                self.0.fresh(validator, header)?;
+                let proved = self.0.light.verify_state(&proof, keys);
+                let proved = proved.map_err(|cause| self.0.wrong(validator, cause))?;
+                self.0.fresh(validator, &proved.header)?;
                 Ok((proof, proved))
             }
             other => Err(self.0.unexpected("a proof", other)),
@@ -438,7 +430,7 @@ impl<S: Source> Inner<S> {
         }
     }
     /// An error if a verified header is older than it may be or contradicts one seen before; else remember it.
-    fn fresh(&self, validator: &PublicKey, header: &Header) -> Result<(), Useless> {
+    fn fresh(&self, validator: &PublicKey, header: &StateHeader) -> Result<(), Useless> {
         let mut seen = lock(&self.seen);
         let least = seen.own.max(seen.height.saturating_sub(LAG));
         if header.height < least {

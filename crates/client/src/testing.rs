@@ -30,13 +30,13 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, mpsc},
 };
-use tessera_canon::{Blob, Describe as _, Hash, List, PublicKey, SecretKey};
+use tessera_canon::{Describe as _, Hash, List, PublicKey, SecretKey};
 use tessera_chain::{
-    Block, CHUNK_BYTES, CertifiedHeader, Header, Identity, Inclusion, ProvedEntry, Scheme, StateProof,
-    consensus_key, consensus_namespace, event_root, pack_absence, pack_presence, tx_root,
+    Block, CHUNK_BYTES, CertifiedHeader, Group, Header, Identity, Inclusion, KeyProof, PackedCell,
+    ProvedEntry, Scheme, StateProof, consensus_key, consensus_namespace, event_root, tx_root, unfinished,
 };
 use tessera_ledger::{
-    Cell, Event, Genesis, Key, MemState, Outcome, Receipt, SignedTx,
+    CELL, Cell, Event, Genesis, Key, MemState, Outcome, Receipt, SignedTx,
     referee::{NoReferee, Referee},
 };
 use tessera_wire::rpc::{Answer, Ask, Included, NotHere, Place, Places, Refused, Taken};
@@ -53,11 +53,15 @@ type Store = fixed::Db<
 >;
 type Writes = Vec<(Key, Option<Cell>)>;
 
+/// Cells that are written at once while a store is filled.
+const FILLING: usize = 10_000;
+
 /// A request to the thread that holds the store.
 enum Work {
     /// The answer: state root, log root, and the log's range, as a header has them.
     Write(Writes, mpsc::Sender<(Hash, Hash, u64, u64)>),
-    Prove(Vec<Key>, mpsc::Sender<Vec<ProvedEntry>>),
+    /// The answer: the unfinished group of the log, and a proof for each key.
+    Prove(Vec<Key>, mpsc::Sender<(Group, Vec<KeyProof>)>),
 }
 
 /// Keep a store in a thread of its own, whose runtime is deterministic and needs no disk.
@@ -114,20 +118,21 @@ async fn carry_out(store: Store, work: Work) -> Store {
             store
         }
         Work::Prove(keys, reply) => {
-            let mut entries = Vec::new();
+            let mut proofs = Vec::new();
             for key in keys {
                 let digest = blake3::Digest(key.0);
                 let cell = store.get(&digest).await.expect("memory does not fail");
-                let bytes = match cell {
-                    Some(_) => pack_presence(&store.key_value_proof(digest).await.expect("the key is there")),
-                    None => {
-                        pack_absence(&store.exclusion_proof(&digest).await.expect("the key is not there"))
+                proofs.push(match cell {
+                    Some(cell) => {
+                        let proof = store.key_value_proof(digest).await.expect("the key is there");
+                        KeyProof::Present(cell, proof)
                     }
-                };
-                let bytes = bytes.expect("the path is short");
-                entries.push(ProvedEntry { key, cell, proof: Blob::new(bytes).expect("proofs are short") });
+                    None => {
+                        KeyProof::Absent(store.exclusion_proof(&digest).await.expect("the key is not there"))
+                    }
+                });
             }
-            reply.send(entries).ok();
+            reply.send((unfinished(store.bitmap()), proofs)).ok();
             store
         }
     }
@@ -188,9 +193,30 @@ impl TestChain {
     }
     /// As [`Self::start`], with a referee for disputes.
     pub fn start_with(genesis: Genesis, seed: u64, referee: Arc<dyn Referee>) -> Self {
+        Self::made(genesis, seed, referee, std::iter::empty())
+    }
+    /// As [`Self::start`], in a store that holds `others` from before, for proofs as long as those of a large state. The
+    /// ledger knows nothing of them, so they must be cells that no transaction reads.
+    pub fn filled(genesis: Genesis, seed: u64, others: impl Iterator<Item = (Key, Cell)>) -> Self {
+        Self::made(genesis, seed, Arc::new(NoReferee), others)
+    }
+    fn made(
+        genesis: Genesis,
+        seed: u64,
+        referee: Arc<dyn Referee>,
+        others: impl Iterator<Item = (Key, Cell)>,
+    ) -> Self {
         let network = genesis.network_id();
         let schemes = schemes(&network, seed);
         let store = store();
+        let mut others = others.map(|(key, cell)| (key, Some(cell))).peekable();
+        while others.peek().is_some() {
+            let mut writes: Writes = others.by_ref().take(FILLING).collect();
+            writes.sort_by_key(|(key, _)| *key);
+            let (reply, written) = mpsc::channel();
+            store.send(Work::Write(writes, reply)).expect("the store's thread lives as long as this");
+            written.recv().expect("the store answers");
+        }
         let header = Header {
             network,
             height: 0,
@@ -265,6 +291,23 @@ impl TestChain {
             txs.retain(|_| kept.next().unwrap_or(false));
         }
     }
+    /// Make the newest block final by the certificate of a descendant, with `links` headers up to it, instead of one
+    /// of its own. Blocks made afterwards are not those descendants.
+    pub fn finalize_late(&self, links: usize) {
+        let mut inner = self.lock();
+        let header = inner.tip().header.clone();
+        let mut above = header.clone();
+        let child = |_| {
+            let (height, view) = (above.height + 1, above.view + 3);
+            above = Header { height, view, parent: above.digest(), parent_view: above.view, ..above.clone() };
+            above.clone()
+        };
+        let links = List::new((0..links).map(child).collect()).expect("as many links as a header may have");
+        let certificate = certify(&inner.schemes, above).certificate;
+        if let Some(tip) = inner.headers.last_mut() {
+            *tip = CertifiedHeader { header, links, certificate };
+        }
+    }
     /// A client of this chain over `source`.
     pub fn client(&self, source: TestSource) -> Client<TestSource> {
         let network = self.genesis().network_id();
@@ -333,10 +376,14 @@ impl Inner {
             Ask::HeaderAt(at) => self.headers.get(at.height as usize).cloned().map(Answer::Header),
             Ask::BlockAt(at) => block_of(self, at.height).map(|(_, block, _)| Answer::Block(block)),
             Ask::Prove(prove) => {
-                let (reply, entries) = mpsc::channel();
+                let (reply, proved) = mpsc::channel();
                 self.store.send(Work::Prove(prove.keys.to_vec(), reply)).ok();
-                let entries = entries.recv().ok().and_then(|entries| List::new(entries).ok());
-                entries.map(|entries| Answer::State(StateProof { header: self.tip().clone(), entries }))
+                let (unfinished, proofs) = proved.recv().expect("the store answers");
+                let proof = StateProof::pack(self.tip(), unfinished, &proofs);
+                Some(proof.map_or_else(
+                    || Answer::Refused(Refused::new(false, "a proof needs a key")),
+                    Answer::State,
+                ))
             }
             Ask::Submit(tx) => {
                 self.waiting.push(tx.clone());
@@ -457,13 +504,11 @@ fn forge(answer: Answer) -> Answer {
         }
         Answer::State(mut proof) => {
             let entries = proof.entries.iter().cloned().map(|mut entry| {
-                entry.cell = match entry.cell {
-                    Some(mut cell) => {
-                        cell.0[60] ^= 1;
-                        Some(cell)
-                    }
-                    None => Some(Cell([0; tessera_ledger::CELL])),
-                };
+                match &mut entry {
+                    ProvedEntry::Present(present) => present.cell.0.0[60] ^= 1,
+                    ProvedEntry::Between(between) => between.next.0[31] ^= 1,
+                    ProvedEntry::Nothing(nothing) => nothing.note = Some(PackedCell(Cell([0; CELL]))),
+                }
                 entry
             });
             proof.entries = List::new(entries.collect()).unwrap_or_default();

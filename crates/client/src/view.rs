@@ -16,7 +16,7 @@ pub struct View {
     /// Time of that block, milliseconds since 1970.
     pub time_ms: u64,
     cells: BTreeMap<Key, Option<Cell>>,
-    proofs: Vec<StateProof>,
+    proofs: Vec<(Vec<Key>, StateProof)>,
     missing: RefCell<BTreeSet<Key>>,
 }
 
@@ -26,11 +26,11 @@ impl View {
         Self { height, time_ms, cells, proofs: Vec::new(), missing: RefCell::default() }
     }
     /// The same cells with what proves them.
-    pub fn with_proofs(self, proofs: Vec<StateProof>) -> Self {
+    pub fn with_proofs(self, proofs: Vec<(Vec<Key>, StateProof)>) -> Self {
         Self { proofs, ..self }
     }
-    /// What proves the cells, to show to others: one proof for each part of the keys.
-    pub fn proofs(&self) -> &[StateProof] {
+    /// What proves the cells, to show to others: parts of the keys, each with its proof.
+    pub fn proofs(&self) -> &[(Vec<Key>, StateProof)] {
         &self.proofs
     }
     /// The cell of `key`, if it holds one.

@@ -344,12 +344,18 @@ async fn every_route_answers_from_proved_cells() {
             assert_eq!(proved["data"], answer["data"], "{path}");
             let proofs = proved["proofs"].as_array().unwrap();
             assert!(!proofs.is_empty(), "{path}");
-            for proof in proofs {
-                let bytes = tessera_canon::unhex(proof.as_str().unwrap()).unwrap();
+            for part in proofs {
+                let keys: Vec<tessera_canon::Hash> = part["keys"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|key| key.as_str().unwrap().parse().unwrap())
+                    .collect();
+                let bytes = tessera_canon::unhex(part["proof"].as_str().unwrap()).unwrap();
                 let proof: tessera_chain::StateProof = tessera_canon::decode(&bytes).unwrap();
                 let network = service.client.network();
                 let light = tessera_chain::LightClient::new(network, &town.chain.identity()).unwrap();
-                light.verify_state(&proof).unwrap();
+                light.verify_state(&proof, &keys).unwrap();
             }
         }
     }

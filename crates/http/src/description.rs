@@ -80,8 +80,16 @@ pub fn openapi() -> Value {
                     "data": { "type": "object" },
                     "proofs": {
                         "type": "array",
-                        "description": "With proof=1: canonical bytes of the state proofs, hexadecimal",
-                        "items": { "type": "string" },
+                        "description": "With proof=1: the keys of the cells read, in parts, each with the canonical \
+                            bytes of its state proof, hexadecimal",
+                        "items": {
+                            "type": "object",
+                            "required": ["keys", "proof"],
+                            "properties": {
+                                "keys": { "type": "array", "items": { "type": "string" } },
+                                "proof": { "type": "string" },
+                            },
+                        },
                     },
                 },
             },

@@ -223,8 +223,9 @@ async fn drawn<T: Transport>(
     order: &Hash,
 ) -> Result<(tessera_chain::StateProof, Lock), AskError> {
     loop {
-        let (proof, cells) = ledger.proof(&[keys::lock(order)]).await?;
-        let cell = |wanted: &Hash| cells.iter().find(|(key, _)| key == wanted).and_then(|(_, cell)| *cell);
+        let (proof, proved) = ledger.proof(&[keys::lock(order)]).await?;
+        let cell =
+            |wanted: &Hash| proved.cells.iter().find(|(key, _)| key == wanted).and_then(|(_, cell)| *cell);
         let lock: Lock = query::read(cell, &keys::lock(order))
             .ok_or_else(|| AskError::NotLocked { state: "there is no such lock".into() })?;
         if lock.state != LockState::Locking {

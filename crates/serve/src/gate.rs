@@ -24,7 +24,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
-    payword,
+    keys, payword,
     record::{ChunkPrice, LockState},
 };
 use tessera_wire::serving::{
@@ -197,7 +197,7 @@ impl Gate {
         if self.sessions.len() >= self.config.max_sessions {
             return Err(Refusal::Busy { max: self.config.max_sessions });
         }
-        let proved = find_lock(&self.proofs.verify(&open.proof)?, &order)?;
+        let proved = find_lock(&self.proofs.verify(&open.proof, &[keys::lock(&order)])?, &order)?;
         let (lock, height) = (proved.lock, self.height);
         // A proof may be a little ahead of what this host has heard of the ledger.
         let (oldest, newest) =

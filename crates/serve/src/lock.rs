@@ -20,17 +20,17 @@ pub struct ProvedCells {
 
 /// Verifies proofs against the network that this host follows.
 pub trait CellProofs: Send {
-    /// The cells that `proof`, an encoded [`StateProof`], establishes; or why it establishes nothing.
-    fn verify(&self, proof: &[u8]) -> Result<ProvedCells, Refusal>;
+    /// The cells of `keys` that `proof`, an encoded [`StateProof`], establishes; or why it establishes nothing.
+    fn verify(&self, proof: &[u8], keys: &[Hash]) -> Result<ProvedCells, Refusal>;
 }
 
 impl CellProofs for LightClient {
-    fn verify(&self, proof: &[u8]) -> Result<ProvedCells, Refusal> {
+    fn verify(&self, proof: &[u8], keys: &[Hash]) -> Result<ProvedCells, Refusal> {
         let proof: StateProof =
             decode(proof).map_err(|error| Refusal::Proof { reason: error.to_string() })?;
-        let cells =
-            self.verify_state(&proof).map_err(|error| Refusal::Proof { reason: error.to_string() })?;
-        Ok(ProvedCells { height: proof.header.header.height, cells })
+        let proved =
+            self.verify_state(&proof, keys).map_err(|error| Refusal::Proof { reason: error.to_string() })?;
+        Ok(ProvedCells { height: proved.header.height, cells: proved.cells })
     }
 }
 

@@ -165,21 +165,20 @@ async fn main() {
     let wanted =
         vec![keys::account(&net.user.public()), keys::account(&SecretKey::from_seed([99; 32]).public())];
     let started = Instant::now();
-    match handle.prove(wanted).await {
+    match handle.prove(wanted.clone()).await {
         Ok(proof) => {
             let made = started.elapsed();
             let started = Instant::now();
-            let cells = light.verify_state(&proof).expect("the proof holds");
+            let proved = light.verify_state(&proof, &wanted).expect("the proof holds");
+            let checked = started.elapsed();
+            let cells = proved.cells;
             let account =
                 query::account(|key| cells.iter().find(|(have, _)| have == key)?.1, &net.user.public());
             println!(
-                "light client at height {}: {account:?}, second key absent {}; certificate {} B, header {} B, proofs {:?} B; made in {made:?}, checked in {:?}",
-                proof.header.header.height,
+                "light client at height {}: {account:?}, second key absent {}; both {} B; made in {made:?}, checked in {checked:?}",
+                proved.header.height,
                 cells[1].1.is_none(),
-                tessera_canon::encode(&proof.header.certificate).len(),
-                tessera_canon::encode(&proof.header.header).len(),
-                proof.entries.iter().map(|entry| entry.proof.len()).collect::<Vec<_>>(),
-                started.elapsed(),
+                tessera_canon::encode(&proof).len(),
             );
         }
         Err(error) => println!("no proof: {error}"),

@@ -18,10 +18,9 @@ use commonware_runtime::{Handle, Spawner};
 use commonware_storage::Context as StorageContext;
 use futures::{FutureExt as _, StreamExt as _, future::Fuse, stream::FuturesUnordered};
 use std::{pin::pin, time::Duration};
-use tessera_canon::{Blob, Hash, List, PublicKey, decode, encode, record};
+use tessera_canon::{Hash, List, PublicKey, decode, encode, record};
 use tessera_chain::{
-    Block, CertifiedHeader, Header, MAX_LINKS, MAX_PROVED_KEYS, ProvedEntry, StateProof, pack_absence,
-    pack_presence,
+    Block, CertifiedHeader, Group, Header, KeyProof, MAX_LINKS, MAX_PROVED_KEYS, StateProof, unfinished,
 };
 use tessera_ledger::{
     BlockContext, BlockSession, Cell, Key, MAX_TX_BYTES, Need, SignedTx, keys, query, record::Account,
@@ -71,9 +70,9 @@ impl Gathered {
 /// Why no proof could be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProveError {
-    /// More keys than a proof holds.
-    #[error("a proof holds at most {MAX_PROVED_KEYS} keys, {got} were asked for")]
-    TooManyKeys { got: usize },
+    /// No key, or more than a proof holds.
+    #[error("a proof holds 1 to {MAX_PROVED_KEYS} keys, {got} were asked for")]
+    WrongCount { got: usize },
     /// No final state yet, or the chain is moving faster than it can be proved: ask again.
     #[error("the validator has no certified state to prove against yet: try again later or ask another")]
     NotReady,
@@ -322,9 +321,10 @@ impl<E: Spawner + StorageContext> Desk<E> {
 
     /// Prove `keys` against the newest final state.
     async fn prove(&self, context: &E, keys: Vec<Key>) -> Result<StateProof, ProveError> {
-        if keys.len() > MAX_PROVED_KEYS {
-            return Err(ProveError::TooManyKeys { got: keys.len() });
-        }
+        let key = match keys.first() {
+            Some(first) if keys.len() <= MAX_PROVED_KEYS => *first,
+            _ => return Err(ProveError::WrongCount { got: keys.len() }),
+        };
         let databases = self.databases.as_ref().ok_or(ProveError::NotReady)?;
         for _ in 0..PROVE_TRIES {
             // The store and the journal move one after the other: agree on the root before proving.
@@ -336,11 +336,12 @@ impl<E: Spawner + StorageContext> Desk<E> {
                     None => None,
                 }
             };
-            if let Some((tip, entries)) = proved
-                && let Some(header) = self.certify(tip).await
+            if let Some((tip, (unfinished, proofs))) = proved
+                && let Some(certified) = self.certify(tip).await
             {
-                let entries = List::new(entries).map_err(|_| ProveError::TooManyKeys { got: keys.len() })?;
-                return Ok(StateProof { header, entries });
+                let failed =
+                    || ProveError::Store { key, reason: "its path does not fit into a proof".into() };
+                return StateProof::pack(&certified, unfinished, &proofs).ok_or_else(failed);
             }
             context.sleep(PROVE_PAUSE).await;
         }
@@ -348,27 +349,22 @@ impl<E: Spawner + StorageContext> Desk<E> {
     }
 }
 
-/// Prove what each of `keys` holds in `state`, or that it holds nothing.
+/// Prove what each of `keys` holds in `state`, or that it holds nothing; with the unfinished group of the state's
+/// log, as [`StateProof::pack`] takes them.
 pub(crate) async fn prove_all<E: Spawner + StorageContext>(
     state: &State<E>,
     keys: &[Key],
-) -> Result<Vec<ProvedEntry>, ProveError> {
-    let mut entries = Vec::with_capacity(keys.len());
+) -> Result<(Group, Vec<KeyProof>), ProveError> {
+    let mut proofs = Vec::with_capacity(keys.len());
     for key in keys {
         let digest = blake3::Digest(key.0);
         let failed = |reason: String| ProveError::Store { key: *key, reason };
         let cell = state.get(&digest).await.map_err(|error| failed(error.to_string()))?;
-        let bytes = match cell {
-            Some(_) => pack_presence(
-                &state.key_value_proof(digest).await.map_err(|error| failed(error.to_string()))?,
-            ),
-            None => pack_absence(
-                &state.exclusion_proof(&digest).await.map_err(|error| failed(error.to_string()))?,
-            ),
+        let proof = match cell {
+            Some(cell) => state.key_value_proof(digest).await.map(|proof| KeyProof::Present(cell, proof)),
+            None => state.exclusion_proof(&digest).await.map(KeyProof::Absent),
         };
-        let bytes = bytes.ok_or_else(|| failed("the path to the root is too long".into()))?;
-        let proof = Blob::new(bytes).map_err(|error| failed(error.to_string()))?;
-        entries.push(ProvedEntry { key: *key, cell, proof });
+        proofs.push(proof.map_err(|error| failed(error.to_string()))?);
     }
-    Ok(entries)
+    Ok((unfinished(state.bitmap()), proofs))
 }

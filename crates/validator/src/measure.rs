@@ -21,10 +21,12 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use tessera_canon::{Domain, Hash, List, PublicKey, SecretKey, digest, encode};
+use tessera_canon::{
+    Domain, Hash, List, PublicKey, SecretKey, codec::EncodeSize as _, decode, digest, encode,
+};
 use tessera_chain::{
-    CertifiedHeader, Finalization, Header, Identity, LightClient, ProvedEntry, Seed, StateProof, event_root,
-    member_key, tx_root,
+    CertifiedHeader, Finalization, Group, Header, Identity, KeyProof, LightClient, ProvedEntry,
+    SIGNATURE_BYTES, Seed, StateProof, event_root, member_key, tx_root,
 };
 use tessera_ledger::{
     Cell, Key, keys,
@@ -36,8 +38,8 @@ const PLACE: Domain = Domain::new("tessera/measure/place/v1");
 const GROWTH: u64 = 20_000;
 /// Members of the committee that signs the measured header.
 const MEMBERS: u8 = 4;
-/// How often a proof is checked; the fastest and the median say how long it takes.
-const CHECKS: usize = 41;
+/// Accounts that are there and as many that are not whose proofs are measured.
+const PROOFS: u64 = 101;
 
 /// How large a state, and what is done to it.
 #[derive(Clone, Debug)]
@@ -71,20 +73,22 @@ pub struct BlockTime {
     pub writes: u64,
 }
 
-/// Sizes and times of one proof.
+/// Sizes and times of proofs of one cell each: those of the proof that half of them are no longer than.
 #[derive(Clone, Copy, Debug)]
 pub struct ProofSize {
     /// Everything that a light client is sent.
     pub bytes: usize,
-    /// Of these, the header.
+    /// The same of the longest.
+    pub most: usize,
+    /// What is shown of the header.
     pub header: usize,
-    /// The committee's certificate.
+    /// The committee's signature.
     pub certificate: usize,
-    /// The key and the cell.
+    /// The cell; of an absent one the neighbour's, with its key.
     pub cell: usize,
     /// The path from the cell to the root.
     pub path: usize,
-    /// Checking all of it, median of many.
+    /// Checking all of it, median of all.
     pub check: Duration,
 }
 
@@ -95,9 +99,9 @@ pub struct StateTimes {
     pub open: Duration,
     /// Every block.
     pub blocks: Vec<BlockTime>,
-    /// One account that exists.
+    /// Accounts that exist.
     pub present: ProofSize,
-    /// One account that does not.
+    /// Accounts that do not.
     pub absent: ProofSize,
 }
 
@@ -120,7 +124,8 @@ fn account_key(index: u64) -> PublicKey {
 }
 fn account(index: u64, nonce: u64) -> (Key, Option<Cell>) {
     let key = account_key(index);
-    (keys::account(&key), Some(Cell::pack(&Account { balance: 1 << 40, nonce, ..Account::new(key) }.into())))
+    let balance = 1 << 40 | u128::from(place(6, index).low_u64() >> 24);
+    (keys::account(&key), Some(Cell::pack(&Account { balance, nonce, ..Account::new(key) }.into())))
 }
 fn note(index: u64, kept: bool) -> (Key, Option<Cell>) {
     let (id, run, owner) = (place(1, index), place(2, 0), place(3, index));
@@ -206,7 +211,7 @@ pub fn grow_state(load: &StateLoad, mut progress: impl FnMut(u64)) -> Result<(),
     })
 }
 
-/// Time `load`'s blocks on the state that [`grow_state`] made, and prove one account of it.
+/// Time `load`'s blocks on the state that [`grow_state`] made, and prove accounts of it one by one.
 pub fn time_blocks(load: &StateLoad) -> Result<StateTimes, MeasureError> {
     runner(&load.folder).start(|context| async move {
         let began = Instant::now();
@@ -225,18 +230,23 @@ pub fn time_blocks(load: &StateLoad) -> Result<StateTimes, MeasureError> {
             cells.dedup_by_key(|(key, _)| *key);
             blocks.push(write(&store, &load.folder, cells, true).await?);
         }
-        let (present, absent) = (account_key(random(7, load.accounts)), account_key(load.accounts + 1));
         let state = store.read().await;
-        let prove = async |key: PublicKey| {
-            let entries = prove_all(&state, &[keys::account(&key)]).await;
-            entries.map_err(|error| MeasureError::Proof { reason: error.to_string() })
+        let (certified, client) =
+            certify([Hash(state.root().0), Hash(state.ops_root().0)], state.bounds().end.as_u64())
+                .map_err(|reason| MeasureError::Proof { reason })?;
+        let measured = async |first: u64, bound: u64| {
+            let mut proofs = Vec::new();
+            for draw in 0..PROOFS {
+                let key = keys::account(&account_key(first + random(7 << 40 | draw, bound)));
+                let proved = prove_all(&state, &[key]).await;
+                let (unfinished, found) =
+                    proved.map_err(|error| MeasureError::Proof { reason: error.to_string() })?;
+                proofs.push((key, unfinished, found));
+            }
+            measure_proofs(&certified, &client, proofs)
         };
-        let roots = [Hash(state.root().0), Hash(state.ops_root().0)];
-        let end = state.bounds().end.as_u64();
-        let (present, absent) = (
-            measure_proof(roots, end, prove(present).await?)?,
-            measure_proof(roots, end, prove(absent).await?)?,
-        );
+        let present = measured(0, load.accounts).await?;
+        let absent = measured(load.accounts, u64::MAX >> 1).await?;
         Ok(StateTimes { open, blocks, present, absent })
     })
 }
@@ -285,26 +295,38 @@ fn certify([root, log]: [Hash; 2], end: u64) -> Result<(CertifiedHeader, LightCl
     Ok((CertifiedHeader { header, links: List::default(), certificate }, client))
 }
 
-fn measure_proof(roots: [Hash; 2], end: u64, entries: Vec<ProvedEntry>) -> Result<ProofSize, MeasureError> {
+/// Sizes and times of proofs of one key each against the state of `certified`.
+fn measure_proofs(
+    certified: &CertifiedHeader,
+    client: &LightClient,
+    proofs: Vec<(Key, Group, Vec<KeyProof>)>,
+) -> Result<ProofSize, MeasureError> {
     let wrong = |reason: String| MeasureError::Proof { reason };
-    let (header, client) = certify(roots, end).map_err(wrong)?;
-    let proof = StateProof { header, entries: List::new(entries).map_err(|error| wrong(error.to_string()))? };
-    let mut times = Vec::new();
-    for _ in 0..CHECKS {
+    let (mut sizes, mut times) = (Vec::new(), Vec::new());
+    for (key, unfinished, found) in proofs {
+        let proof =
+            StateProof::pack(certified, unfinished, &found).ok_or_else(|| wrong("it does not fit".into()))?;
+        let bytes = encode(&proof);
         let began = Instant::now();
-        client.verify_state(&proof).map_err(|error| wrong(error.to_string()))?;
+        let sent: StateProof = decode(&bytes).map_err(|error| wrong(error.to_string()))?;
+        client.verify_state(&sent, &[key]).map_err(|error| wrong(error.to_string()))?;
         times.push(began.elapsed());
+        let cell = match proof.entries.first() {
+            Some(ProvedEntry::Present(present)) => present.cell.encode_size(),
+            Some(ProvedEntry::Between(between)) => between.key.encode_size() + between.cell.encode_size(),
+            Some(ProvedEntry::Nothing(_)) | None => 0,
+        };
+        let (certificate, path) =
+            (SIGNATURE_BYTES, encode(&proof.log).len() + encode(&proof.entries).len() - cell);
+        sizes.push((bytes.len(), bytes.len() - certificate - cell - path, cell, path));
     }
+    sizes.sort_unstable();
     times.sort_unstable();
-    let entry = proof.entries.first().ok_or_else(|| wrong("no entry".into()))?;
-    Ok(ProofSize {
-        bytes: encode(&proof).len(),
-        header: encode(&proof.header.header).len(),
-        certificate: encode(&proof.header.certificate.certificate).len(),
-        cell: encode(entry).len() - entry.proof.len(),
-        path: entry.proof.len(),
-        check: times[times.len() / 2],
-    })
+    let (Some((most, ..)), Some(check)) = (sizes.last(), times.get(times.len() / 2)) else {
+        return Err(wrong("no proof".into()));
+    };
+    let (bytes, header, cell, path) = sizes[sizes.len() / 2];
+    Ok(ProofSize { bytes, most: *most, header, certificate: SIGNATURE_BYTES, cell, path, check: *check })
 }
 
 #[cfg(test)]
@@ -328,8 +350,11 @@ mod tests {
         let times = time_blocks(&load).unwrap();
         assert_eq!(times.blocks.len(), 3);
         assert!(times.blocks.iter().all(|block| block.writes > 40 && block.writes <= 2 * 40 + 2 * 5 + 1));
-        assert!(times.present.cell > times.absent.cell);
         let parts = |size: &ProofSize| size.header + size.certificate + size.cell + size.path;
-        assert!(times.present.bytes > parts(&times.present) && times.absent.bytes > parts(&times.absent));
+        for size in [&times.present, &times.absent] {
+            assert_eq!(size.bytes, parts(size));
+            assert!(size.most >= size.bytes && size.most < 800, "{size:?}");
+        }
+        assert!(times.absent.cell > times.present.cell, "a neighbour has a key");
     }
 }

@@ -136,8 +136,8 @@ async fn a_history_is_verified_and_a_state_survives_its_validator() {
     assert_eq!(block.header().parent, restored.header.digest());
     let proof = handle.prove(vec![keys::account(&other)]).await.unwrap();
     let light = tessera_chain::LightClient::new(handle.network(), &handle.identity()).unwrap();
-    let cells = light.verify_state(&proof).unwrap();
-    assert_eq!(query::account(|_| cells[0].1, &other).unwrap().balance, 70);
+    let proved = light.verify_state(&proof, &[keys::account(&other)]).unwrap();
+    assert_eq!(query::account(|_| proved.cells[0].1, &other).unwrap().balance, 70);
     assert_eq!(handle.stop().await, None);
 
     // A validator whose votes are gone says so, and does not start.

@@ -5,7 +5,7 @@ use tessera_canon::{Blob, Hash, List, PublicKey, SecretKey, decode, encode};
 use tessera_chain::{LightClient, StateProof, VerifyError};
 use tessera_ledger::{Genesis, Parameters, SignedTx, Tx, action, genesis::GenesisAccount, keys, query};
 use tessera_validator::{
-    StartError, SubmitError, Timing, Validator, ValidatorConfig,
+    ProveError, StartError, SubmitError, Timing, Validator, ValidatorConfig,
     committee::{Committee, SecretShare, deal},
 };
 
@@ -100,27 +100,33 @@ async fn a_committee_makes_blocks_and_proves_what_it_says() {
 
     let light = LightClient::new(handle.network(), &handle.identity()).unwrap();
     let nobody = keys::account(&SecretKey::from_seed([92; 32]).public());
-    let proof = handle.prove(vec![keys::account(&other), nobody]).await.unwrap();
+    let wanted = [keys::account(&other), nobody];
+    let proof = handle.prove(wanted.to_vec()).await.unwrap();
     let proof: StateProof = decode(&encode(&proof)).unwrap();
-    let cells = light.verify_state(&proof).unwrap();
+    let proved = light.verify_state(&proof, &wanted).unwrap();
+    let cells = proved.cells;
     let paid = query::account(|key| cells.iter().find(|(have, _)| have == key)?.1, &other).unwrap();
     assert_eq!(paid.balance, 77);
     assert_eq!(cells[1], (nobody, None));
+    assert_eq!(proved.header, handle.header_at(proved.header.height).await.unwrap().header.of_state());
 
-    let mut lie = proof.clone();
-    lie.entries = List::new(vec![proof.entries[0].clone()]).unwrap();
-    let mut entry = proof.entries[1].clone();
-    entry.key = keys::account(&other);
-    lie.entries = List::new(vec![entry]).unwrap();
-    assert!(matches!(light.verify_state(&lie), Err(VerifyError::BadProof { .. })), "presence is not absence");
-    let mut altered = proof.header.clone();
+    let lie = StateProof { entries: List::new(vec![proof.entries[1].clone()]).unwrap(), ..proof.clone() };
+    let absent = light.verify_state(&lie, &[wanted[0]]);
+    assert!(matches!(absent, Err(VerifyError::BadProof { .. })), "presence is not absence");
+    let mut altered = proof.clone();
+    altered.finality.time_ms.0 += 1;
+    assert!(matches!(light.verify_state(&altered, &wanted), Err(VerifyError::NotFinal { .. })));
+    let stranger = LightClient::new(Hash::ZERO, &handle.identity()).unwrap();
+    assert!(matches!(stranger.verify_state(&proof, &wanted), Err(VerifyError::NotFinal { .. })));
+    let certified = handle.header_at(1).await.unwrap();
+    assert!(matches!(stranger.verify_header(&certified), Err(VerifyError::OtherNetwork { .. })));
+    let mut altered = certified.clone();
     altered.header.time_ms += 1;
     assert!(matches!(
         light.verify_header(&altered),
         Err(VerifyError::OtherBlock { .. } | VerifyError::BrokenLink { .. })
     ));
-    let stranger = LightClient::new(Hash::ZERO, &handle.identity()).unwrap();
-    assert!(matches!(stranger.verify_header(&proof.header), Err(VerifyError::OtherNetwork { .. })));
+    assert!(matches!(handle.prove(Vec::new()).await, Err(ProveError::WrongCount { got: 0 })));
     for height in 1..=block.header.height {
         let certified = handle.header_at(height).await.unwrap();
         light.verify_header(&certified).unwrap();

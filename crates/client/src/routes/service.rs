@@ -71,9 +71,9 @@ impl<S: Source> Service<S> {
             Answer::Prove => {
                 let key = args.hash("key")?;
                 let (proof, proved) = client.proof(&[key]).await?;
-                let record = proved.first().and_then(|(_, cell)| *cell);
+                let record = proved.cells.first().and_then(|(_, cell)| *cell);
                 Ok(object!({
-                    "key": key, "height": exact(proof.header.header.height), "present": record.is_some(),
+                    "key": key, "height": exact(proved.header.height), "present": record.is_some(),
                     "record": record.and_then(|cell| cell.unpack()).as_ref().map(json),
                     "proof": hex(&encode(&proof)),
                 }))
@@ -91,11 +91,13 @@ impl<S: Source> Service<S> {
         let (height, time_ms, found, proofs) = self
             .client
             .read(|view| {
-                let shown: Vec<String> = match proofs {
-                    true => view.proofs().iter().map(|proof| hex(&encode(proof))).collect(),
-                    false => Vec::new(),
+                let shown = || -> Vec<Value> {
+                    let parts = view.proofs().iter();
+                    parts
+                        .map(|(keys, proof)| object!({ "keys": keys, "proof": hex(&encode(proof)) }))
+                        .collect()
                 };
-                (view.height, view.time_ms, reader(view, args), proofs.then_some(shown))
+                (view.height, view.time_ms, reader(view, args), proofs.then(shown))
             })
             .await?;
         let data = found?.ok_or_else(|| Problem::absent(&cut(path)))?;

@@ -110,7 +110,7 @@ impl Answerer {
             Ask::Prove(prove) => match validator.prove(prove.keys.into_inner()).await {
                 Ok(proof) => Answer::State(proof),
                 Err(error) => {
-                    let retry = !matches!(error, ProveError::TooManyKeys { .. });
+                    let retry = !matches!(error, ProveError::WrongCount { .. });
                     Answer::Refused(Refused::new(retry, &error.to_string()))
                 }
             },

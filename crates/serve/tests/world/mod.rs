@@ -43,7 +43,7 @@ pub struct History(Arc<Mutex<BTreeMap<u64, MemState>>>);
 
 impl CellProofs for History {
     /// A proof names a height and a key; the state of that height is the judge.
-    fn verify(&self, proof: &[u8]) -> Result<ProvedCells, Refusal> {
+    fn verify(&self, proof: &[u8], _: &[Hash]) -> Result<ProvedCells, Refusal> {
         let Claimed { height, key } =
             decode::<Claimed>(proof).map_err(|error| Refusal::Proof { reason: error.to_string() })?;
         let states = self.0.lock().unwrap();
