@@ -8,6 +8,7 @@ use tessera_dispute::{
     account::{Account, Material, Tensor},
     judge::UnitReferee,
     player,
+    program::Made,
 };
 use tessera_ledger::{
     Event,
@@ -211,13 +212,32 @@ pub fn flipped(tensor: &Tensor, index: usize, bit: u32) -> Tensor {
     tensor
 }
 
+/// The element of the greatest size.
+pub fn largest(tensor: &Tensor) -> usize {
+    let values = tensor.values();
+    let size = |index: &usize| match tensor {
+        Tensor::Numbers(x) if x[*index].is_finite() => u64::from(x[*index].abs().to_bits()),
+        Tensor::Sums(x) => x[*index].unsigned_abs(),
+        _ => 0,
+    };
+    (0..values.len()).max_by_key(size).unwrap()
+}
+
 /// An account that lies about element `index` of `entry` and goes on from there. Where nothing that is signed would be
 /// another, it signs something false.
 pub fn liar<'a>(honest: &Account<'a>, entry: usize, index: usize, bit: u32) -> Account<'a> {
     let mut liar = honest.clone();
     let told = flipped(liar.entry(entry).unwrap(), index, bit);
     liar.replace(entry, told);
-    if let tessera_dispute::program::Made::By { step, .. } = honest.material.program.entries[entry].made {
+    let program = &honest.material.program;
+    if let Made::By { step, output, .. } = program.entries[entry].made {
+        // A value on the way is not signed: what the operation gives must be false as well.
+        let outputs = |other: &usize| matches!(program.entries[*other].made, Made::By { output: true, .. });
+        if let Some(output) = program.steps[step].entries.clone().find(outputs).filter(|_| !output) {
+            let largest = largest(liar.entry(output).unwrap());
+            let told = flipped(liar.entry(output).unwrap(), largest, 22);
+            liar.replace(output, told);
+        }
         liar.run_from(step + 1).unwrap();
     }
     let (truth, mut claim) = (honest.clone().claim().unwrap(), liar.claim().unwrap());
