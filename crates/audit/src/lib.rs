@@ -1,7 +1,15 @@
 //! Catch false work: units committed, drawn for audit by a beacon, computed again, judged.
 
+pub mod audit;
+pub mod averaging;
+pub mod data_end;
 pub mod draw;
+pub mod guard;
+pub mod monitor;
 pub mod params;
+pub mod reexec;
+pub mod tensors;
 pub mod unit;
 
 pub use params::AuditParams;
+pub use reexec::{UnitDigests, Work, execute, reexec};

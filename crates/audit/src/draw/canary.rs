@@ -150,7 +150,8 @@ mod tests {
         canary: Hash,
     ) -> (StepHeader, Vec<UnitLeaf>) {
         let context = StepContext { run: Hash([1; 32]), epoch: 0, step, stage: 1, w_root: Hash([9; 32]) };
-        let commitment = Commitment::new(&UnitSecret::of(key), leaves).unwrap();
+        let units = leaves.into_iter().map(|leaf| (leaf, key.public(), key.public())).collect();
+        let commitment = Commitment::new(&UnitSecret::of(key), units).unwrap();
         let header = commitment.header(key, 0, &context, Hash::ZERO, canary, Hash::ZERO).value;
         (header, commitment.leaves().to_vec())
     }

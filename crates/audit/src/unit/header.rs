@@ -2,13 +2,34 @@
 //!
 //! Two different headers of one seat for one step are a proof of fraud that needs no re-execution: [`Equivocation`].
 
-use crate::unit::{UnitId, UnitLeaf, UnitSecret};
-use tessera_canon::{Domain, Hash, MerklePath, MerkleTree, PublicKey, SecretKey, Signed, digest, record};
+use crate::unit::{Label, UnitId, UnitLeaf, UnitSecret};
+use tessera_canon::{
+    Domain, Hash, List, MerklePath, MerkleTree, PublicKey, SecretKey, Signed, digest, record,
+};
 
+const EDGES: Domain = Domain::new("tessera/unit-list/v1");
 /// Signature domain of [`StepHeader`].
 pub const HEADER: Domain = Domain::new("tessera/step-header/v1");
 /// Most units that one seat commits to in a step.
-pub(super) const MAX_UNITS: usize = 4096;
+pub const MAX_UNITS: usize = 4096;
+
+record! {
+    /// Where a unit came from and went to: public with the header, so that everybody can draw audits of the units and
+    /// auditors know whom to ask for their tensors. Tells nothing of the digests.
+    pub struct UnitEdges {
+        pub label: Label,
+        pub out: Label,
+        /// Seat that sent the input; the default key on the first stage.
+        pub up: PublicKey,
+        /// Seat that was sent the output; the default key on the last stage.
+        pub down: PublicKey,
+    }
+}
+
+record! {
+    /// The units of a header, in the order of their labels.
+    pub struct UnitList { pub units: List<UnitEdges, MAX_UNITS> }
+}
 
 record! {
     /// What a seat commits to before gradients are exchanged.
@@ -24,6 +45,8 @@ record! {
         /// Merkle root over the sealed leaves, in the order of their labels.
         pub units_root: Hash,
         pub units: u16,
+        /// Digest of the [`UnitList`].
+        pub edges: Hash,
         /// Digest of the seat's gradient sum: the integers over its units.
         pub grad_root: Hash,
         /// Commitment of a canary, or a random hash.
@@ -37,6 +60,23 @@ impl StepHeader {
     /// What the next header's `previous` is.
     pub fn id(&self) -> Hash {
         digest(HEADER, self)
+    }
+    /// The units that the header commits to, if `list` is the one it was signed with.
+    pub fn unit_ids(&self, list: &UnitList) -> Result<Vec<UnitId>, HeaderError> {
+        let sorted = list.units.windows(2).all(|pair| pair[0].label < pair[1].label);
+        if !sorted || list.units.len() != usize::from(self.units) || digest(EDGES, list) != self.edges {
+            return Err(HeaderError::Units { got: list.units.len(), expected: self.units.into() });
+        }
+        let id = |edges: &UnitEdges| UnitId {
+            run: self.run,
+            epoch: self.epoch,
+            step: self.step,
+            stage: self.stage,
+            label: edges.label,
+            slot: self.slot,
+            worker: self.worker,
+        };
+        Ok(list.units.iter().map(id).collect())
     }
     /// What two headers may not share if they differ.
     fn place(&self) -> (Hash, u64, u16, u16, PublicKey) {
@@ -62,8 +102,12 @@ pub enum HeaderError {
     Signature { worker: PublicKey, step: u64 },
     #[error("the header's {what} is {got}, expected {expected}: it belongs to other work, or is old")]
     Other { what: &'static str, expected: String, got: String },
-    #[error("the header counts {got} units, a seat commits to at most {max}")]
-    Units { got: usize, max: usize },
+    #[error("a seat commits to at most {MAX_UNITS} units a step, got {got}")]
+    TooMany { got: usize },
+    #[error(
+        "the list of {got} units is not the one of the header, which has {expected}; ask the seat for it"
+    )]
+    Units { expected: usize, got: usize },
     #[error("two units of one header have the same label; each unit needs its own")]
     Label,
     #[error("the leaf's {what} is {got}, its header says {expected}")]
@@ -97,7 +141,7 @@ impl StepContext {
             same("previous header", previous, value.previous)?;
         }
         if usize::from(value.units) > MAX_UNITS {
-            return Err(HeaderError::Units { got: value.units.into(), max: MAX_UNITS });
+            return Err(HeaderError::TooMany { got: value.units.into() });
         }
         Ok(())
     }
@@ -136,21 +180,36 @@ pub fn check_leaf(
 pub struct Commitment {
     /// In the order of their labels.
     leaves: Vec<UnitLeaf>,
+    list: UnitList,
     tree: MerkleTree,
 }
 
 impl Commitment {
-    /// Seal `leaves`, all of one seat and step.
-    pub fn new(secret: &UnitSecret, mut leaves: Vec<UnitLeaf>) -> Result<Self, HeaderError> {
+    /// Seal `leaves`, all of one seat and step; each with the seats above and below that it was exchanged with.
+    pub fn new(
+        secret: &UnitSecret,
+        units: Vec<(UnitLeaf, PublicKey, PublicKey)>,
+    ) -> Result<Self, HeaderError> {
+        let edges = units.iter().map(|(leaf, up, down)| UnitEdges {
+            label: leaf.unit.label,
+            out: leaf.out,
+            up: *up,
+            down: *down,
+        });
+        let mut edges: Vec<UnitEdges> = edges.collect();
+        edges.sort_unstable_by_key(|edges| edges.label);
+        let mut leaves: Vec<UnitLeaf> = units.into_iter().map(|(leaf, _, _)| leaf).collect();
         if leaves.len() > MAX_UNITS {
-            return Err(HeaderError::Units { got: leaves.len(), max: MAX_UNITS });
+            return Err(HeaderError::TooMany { got: leaves.len() });
         }
         leaves.sort_unstable_by_key(|leaf| leaf.unit.label);
         if leaves.windows(2).any(|pair| pair[0].unit.label == pair[1].unit.label) {
             return Err(HeaderError::Label);
         }
         let sealed = leaves.iter().map(|leaf| leaf.sealed(&secret.salt(&leaf.unit))).collect();
-        Ok(Self { leaves, tree: MerkleTree::new(sealed) })
+        let got = edges.len();
+        let units = List::new(edges).map_err(|_| HeaderError::TooMany { got })?;
+        Ok(Self { leaves, list: UnitList { units }, tree: MerkleTree::new(sealed) })
     }
     /// The header of the step.
     pub fn header(
@@ -173,11 +232,16 @@ impl Commitment {
             w_root,
             units_root: self.tree.root(),
             units: self.leaves.len() as u16,
+            edges: digest(EDGES, &self.list),
             grad_root,
             canary,
             previous,
         };
         Signed::new(key, HEADER, header)
+    }
+    /// The public list of the units.
+    pub fn list(&self) -> &UnitList {
+        &self.list
     }
     /// The leaves.
     pub fn leaves(&self) -> &[UnitLeaf] {
@@ -221,7 +285,8 @@ mod tests {
     }
 
     fn committed(count: u8) -> Commitment {
-        Commitment::new(&UnitSecret::of(&key()), (0..count).map(|n| leaf(&key(), 4, n)).collect()).unwrap()
+        let units = (0..count).map(|n| (leaf(&key(), 4, n), PublicKey([8; 32]), PublicKey([9; 32])));
+        Commitment::new(&UnitSecret::of(&key()), units.collect()).unwrap()
     }
 
     #[test]
@@ -242,7 +307,13 @@ mod tests {
         assert!(commitment.open(&unit(&key, 4, 9)).is_none());
         let bytes = encode(&header);
         assert_eq!(decode::<Signed<StepHeader>>(&bytes).unwrap(), header);
-        assert!(bytes.len() <= 360, "about 330 bytes in the specification, got {}", bytes.len());
+        assert!(bytes.len() <= 370, "about 330 bytes in the specification, got {}", bytes.len());
+        let ids = header.value.unit_ids(commitment.list()).unwrap();
+        assert_eq!(ids, commitment.leaves().iter().map(|leaf| leaf.unit.clone()).collect::<Vec<_>>());
+        let mut other = commitment.list().units.to_vec();
+        other[0].down = PublicKey([1; 32]);
+        let other = UnitList { units: List::new(other).unwrap() };
+        assert!(header.value.unit_ids(&other).is_err(), "edges are bound");
     }
 
     #[test]
@@ -284,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_seat_cannot_commit_to_a_label_twice() {
-        let twice = vec![leaf(&key(), 4, 1), leaf(&key(), 4, 1)];
+        let twice = vec![(leaf(&key(), 4, 1), PublicKey::default(), PublicKey::default()); 2];
         assert_eq!(Commitment::new(&UnitSecret::of(&key()), twice).err(), Some(HeaderError::Label));
     }
 }

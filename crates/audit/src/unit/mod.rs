@@ -3,6 +3,7 @@
 //! ```text
 //! UnitLeaf      what one unit was computed from and what it gave: seven digests
 //! sealed leaf   H(salt, leaf): nobody can copy digests that he has not computed
+//! UnitList      public: the labels of the seat's units and whom they were exchanged with
 //! StepHeader    signed by the seat before gradients are exchanged: Merkle root over its sealed leaves, its gradient sum
 //! Anchor        on the ledger: Merkle root over the headers and votes of a stage and window
 //! ```
@@ -21,8 +22,14 @@ mod anchor;
 mod header;
 mod receipt;
 
+#[cfg(test)]
+pub(crate) use receipt::tests::receipt as receipt_for_tests;
+
 pub use anchor::{Anchor, AnchorTree, is_anchored};
-pub use header::{Commitment, Equivocation, HEADER, HeaderError, StepContext, StepHeader, check_leaf};
+pub use header::{
+    Commitment, Equivocation, HEADER, HeaderError, MAX_UNITS, StepContext, StepHeader, UnitEdges, UnitList,
+    check_leaf,
+};
 pub use receipt::{Direction, EdgeReceipt, RECEIPT, Receipt, ReceiptError};
 
 use tessera_canon::{Domain, Hash, PublicKey, SecretKey, digest, digest_parts, record};
