@@ -31,6 +31,7 @@ mod prf;
 mod record;
 mod sign;
 mod tags;
+pub mod tree;
 
 pub use bounded::{Blob, List, Text, TooLong};
 pub use bytes;
