@@ -1,5 +1,7 @@
 //! Catch false work: units committed, drawn for audit by a beacon, computed again, judged.
 
+#[cfg(feature = "attackers")]
+pub mod attackers;
 pub mod audit;
 pub mod averaging;
 pub mod data_end;
