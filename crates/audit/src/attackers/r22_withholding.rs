@@ -2,8 +2,12 @@
 //!
 //! The worker is holder of last resort of everything its unit was made from: silence counts as a mismatch.
 
-use super::Attacker;
-use crate::audit::{Answer, Refusal, Request};
+use super::{Attacker, r06_lazy::Lazy};
+use crate::{
+    audit::{Answer, Refusal, Request},
+    reexec::Outputs,
+    unit::UnitId,
+};
 
 /// Row 22: lazy work, and no answer to an audit of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,6 +19,9 @@ impl Attacker for Withholding {
     }
     fn name(&self) -> &'static str {
         "withholding"
+    }
+    fn outputs(&mut self, unit: &UnitId, outputs: &mut Outputs) {
+        Lazy.outputs(unit, outputs);
     }
     fn answer(&mut self, _: &Request, _: Result<Answer, Refusal>) -> Option<Result<Answer, Refusal>> {
         None
