@@ -56,7 +56,11 @@ record! {
 
 record! {
     /// The accused commits to a level: its children, packed in the level's width.
-    pub struct Commit { pub children: Blob<MAX_CHILDREN> }
+    pub struct Commit {
+        /// Of the shapes that have one: [`crate::trust::kind::Shape::has_head`].
+        pub head: Option<Hash>,
+        pub children: Blob<MAX_CHILDREN>,
+    }
 }
 
 record! {

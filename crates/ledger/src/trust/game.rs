@@ -3,7 +3,7 @@
 //! ```text
 //! accused:    children of this level, bound to the value above         (a level's root is kept, not its children)
 //! challenger: the first child that is false, with the one before it    (both with paths to that root)
-//! ...         until the kind's last level
+//! ...         until the kind's last level, or until the evidence itself is named
 //! accused:    the proof of the last step                               -> Referee::judge
 //! ```
 //! Why it is just: the value above is false in the challenger's eyes and bound to the children, so one of them must
@@ -21,7 +21,7 @@ use crate::{
         referee::{FinalStep, Judgement, LevelStep},
     },
 };
-use tessera_canon::{Blob, Domain, Hash, digest, merkle_root};
+use tessera_canon::{Blob, Domain, Hash, digest, merkle_root, tree};
 
 const CHILD: Domain = Domain::new("tessera/ledger/dispute-child/v1");
 
@@ -49,6 +49,29 @@ pub fn unpack(level: &Level, bytes: &[u8]) -> Result<Vec<Hash>, TxError> {
     Ok(bytes.chunks(width).map(fill).collect())
 }
 
+/// The value of a part whose told children are those with bits set in `mask`; `None` if it has others.
+pub fn part_value(children: &[Hash], mask: u32) -> Option<Hash> {
+    if children.len() < 32 && mask >> children.len() != 0 {
+        return None;
+    }
+    let told = children.iter().enumerate().filter(|(at, _)| mask >> (at % 32) & 1 == 1);
+    Some(merkle_root(told.map(|(_, child)| leaf(child)).collect()))
+}
+
+/// The number of the chunk that the levels of a tensor above the present one named.
+fn chunk_of(view: &View<'_>, dispute: &Dispute) -> Result<u32, Stop> {
+    let levels = dispute.kind.map(|kind| kind.levels()).unwrap_or_default();
+    let mut chunk = 0u32;
+    for (at, level) in (0..dispute.level).zip(levels) {
+        if matches!(level.shape, Shape::Tensor | Shape::Node) {
+            let cell: DisputeLevel =
+                view.must(&keys::dispute_level(&dispute.id, at), "level of the dispute", at)?;
+            chunk = chunk * tree::FAN as u32 + u32::from(cell.index);
+        }
+    }
+    Ok(chunk)
+}
+
 fn level_of(dispute: &Dispute) -> Result<Level, Stop> {
     let levels = dispute.kind.map(|kind| kind.levels()).unwrap_or_default();
     let none = || TxError::Unknown { what: "level of the dispute", id: dispute.level.to_string() };
@@ -57,6 +80,10 @@ fn level_of(dispute: &Dispute) -> Result<Level, Stop> {
 
 pub(crate) fn commit(view: &mut View<'_>, dispute: &mut Dispute, action: &Commit) -> Result<(), Stop> {
     let level = level_of(dispute)?;
+    if level.shape == Shape::Chunk {
+        let above = (0..dispute.level).map(|at| keys::dispute_level(&dispute.id, at));
+        view.want(above)?;
+    }
     let children = unpack(&level, &action.children)?;
     let target = match dispute.level.checked_sub(1) {
         None => dispute.evidence,
@@ -67,19 +94,32 @@ pub(crate) fn commit(view: &mut View<'_>, dispute: &mut Dispute, action: &Commit
         }
     };
     let root = merkle_root(children.iter().map(leaf).collect());
+    let wrong = |detail| Stop::from(TxError::Child { level: dispute.level, detail });
+    let head = match (level.shape.has_head(), action.head) {
+        (true, Some(head)) => head,
+        (false, None) => Hash::ZERO,
+        (true, None) => return Err(wrong("the head of the children is missing")),
+        (false, Some(_)) => return Err(wrong("the children have no head")),
+    };
     let bound = match level.shape {
-        Shape::Tree => root == target,
-        Shape::Chain => children.last() == Some(&target),
+        Shape::Trace | Shape::Points => children.last() == Some(&target),
+        Shape::Part => {
+            let mask = u32::from_le_bytes([head.0[0], head.0[1], head.0[2], head.0[3]]);
+            part_value(&children, mask) == Some(target)
+        }
+        Shape::Tensor => tree::join(&children).map(|top| tree::bind(&head, &top)) == Some(target),
+        Shape::Node => tree::join(&children) == Some(target),
+        Shape::Chunk => tree::chunk_value(chunk_of(view, dispute)?, &action.children) == Some(target),
     };
     if !bound {
-        let detail = "the children do not give the value above them";
-        return Err(TxError::Child { level: dispute.level, detail }.into());
+        return Err(wrong("the children do not give the value above them"));
     }
     view.put(
         keys::dispute_level(&dispute.id, dispute.level),
         DisputeLevel {
             dispute: dispute.id,
             level: dispute.level,
+            head,
             root,
             count: children.len() as u16,
             index: 0,
@@ -114,9 +154,12 @@ pub(crate) fn name(view: &mut View<'_>, dispute: &mut Dispute, action: &NameChil
     level.index = index as u16;
     level.child = action.child.value;
     level.before = action.before.as_ref().map(|before| before.value);
+    let count = u64::from(level.count);
     view.put(key, level);
-    let levels = dispute.kind.map_or(0, |kind| kind.levels().len());
-    if usize::from(at) + 1 < levels {
+    let shapes = dispute.kind.map(|kind| kind.levels()).unwrap_or_default();
+    let ends =
+        index + 1 == count && shapes.get(usize::from(at)).is_some_and(|level| level.shape == Shape::Trace);
+    if usize::from(at) + 1 < shapes.len() && !ends {
         dispute.level += 1;
         dispute.phase = DisputePhase::Commit;
     } else {
@@ -177,6 +220,8 @@ pub(crate) fn prove(
             view.must(&keys::dispute_level(&dispute.id, at), "level of the dispute", at)?;
         levels.push(LevelStep {
             shape: level.shape,
+            head: cell.head,
+            root: cell.root,
             count: cell.count,
             index: cell.index,
             child: cell.child,

@@ -110,7 +110,7 @@ impl Referee for RowReferee {
         kind == Kind::Row
     }
     fn judge(&self, step: &FinalStep) -> Result<Judgement, RefereeError> {
-        assert_eq!((step.kind, step.levels.len()), (Kind::Row, 4));
+        assert_eq!((step.kind, step.levels.len()), (Kind::Row, 5));
         Ok(if step.proof == self.0 { Judgement::Innocent } else { Judgement::Fraud })
     }
 }
@@ -129,13 +129,14 @@ fn a_proof_of_a_row_comes_in_parts_and_can_begin_anew() {
     let (cells, lists) = (Cells::new(), ListChanges::new());
     let mut view = View::new(&context, &referee, &cells, &cells, &lists);
     let mut dispute =
-        Dispute { kind: Some(Kind::Row), phase: DisputePhase::Prove, level: 3, ..dispute(Hash::ZERO) };
-    for level in 0..4 {
+        Dispute { kind: Some(Kind::Row), phase: DisputePhase::Prove, level: 4, ..dispute(Hash::ZERO) };
+    for level in 0..5 {
         view.put(
             keys::dispute_level(&dispute.id, level),
             DisputeLevel {
                 dispute: dispute.id,
                 level,
+                head: Hash::ZERO,
                 root: Hash::ZERO,
                 count: 1,
                 index: 0,
@@ -150,16 +151,15 @@ fn a_proof_of_a_row_comes_in_parts_and_can_begin_anew() {
         last,
     };
     let parts: Vec<&[u8]> = whole.chunks(MAX_PROOF_PART).collect();
-    assert_eq!(parts.len(), 3);
+    assert_eq!(parts.len(), 2);
     // A false start, then all of it; parts out of their order are refused.
     assert!(matches!(game::prove(&mut view, &mut dispute, &prove(0, &[9; MAX_PROOF_PART], false)), Ok(None)));
     assert!(matches!(game::prove(&mut view, &mut dispute, &prove(0, parts[0], false)), Ok(None)));
-    let order = game::prove(&mut view, &mut dispute, &prove(2, parts[2], true));
+    let order = game::prove(&mut view, &mut dispute, &prove(2, parts[1], true));
     assert!(matches!(order, Err(Stop::Refused(TxError::Parameter { .. }))), "{order:?}");
-    assert!(matches!(game::prove(&mut view, &mut dispute, &prove(1, parts[1], false)), Ok(None)));
-    let long = game::prove(&mut view, &mut dispute, &prove(2, &[0; 1025], true));
+    let long = game::prove(&mut view, &mut dispute, &prove(1, &[0; 12_225], true));
     assert!(matches!(long, Err(Stop::Refused(TxError::Parameter { .. }))), "{long:?}");
-    let judged = game::prove(&mut view, &mut dispute, &prove(2, parts[2], true));
+    let judged = game::prove(&mut view, &mut dispute, &prove(1, parts[1], true));
     assert!(matches!(judged, Ok(Some(Verdict::Innocent))), "{judged:?}");
     game::forget(&mut view, &dispute);
     assert!(view.effects.cells.values().all(Option::is_none), "nothing of it is kept");

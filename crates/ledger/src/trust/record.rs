@@ -92,6 +92,8 @@ record! {
     pub struct DisputeLevel {
         pub dispute: Hash,
         pub level: u8,
+        /// Zeros where the level's shape has none.
+        pub head: Hash,
         /// Merkle root over the children.
         pub root: Hash,
         pub count: u16,

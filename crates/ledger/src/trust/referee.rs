@@ -10,6 +10,10 @@ use tessera_canon::{Hash, PublicKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LevelStep {
     pub shape: Shape,
+    /// Zeros where the shape has none.
+    pub head: Hash,
+    /// Merkle root over the children ([`crate::trust::game::leaf`]).
+    pub root: Hash,
     /// Children, and which of them is disputed.
     pub count: u16,
     pub index: u16,
@@ -29,7 +33,7 @@ pub struct FinalStep {
     pub accused: PublicKey,
     /// What the accused signed and the challenger disputed.
     pub evidence: Hash,
-    /// From the top; of the kind's shapes.
+    /// From the top; of the kind's shapes. Only the first where the evidence itself was named there.
     pub levels: Vec<LevelStep>,
     /// What the accused brings for the last step: inputs with paths to agreed digests.
     pub proof: Vec<u8>,

@@ -159,11 +159,15 @@ fn messages_against_the_rules_are_refused_by_name() {
     assert!(matches!(role, TxError::Role { .. }), "{role}");
     let unbound = refused(&mut world, 1, step(id, truth.commit(&[])).into());
     assert!(matches!(unbound, TxError::Child { level: 0, .. }), "{unbound}");
-    for bytes in [0, 31, 33, 129 * 32] {
+    for bytes in [0, 31, 33, 65 * 32] {
         let children = Blob::new(vec![1; bytes]).unwrap();
-        let odd = refused(&mut world, 1, step(id, Commit { children }).into());
+        let odd = refused(&mut world, 1, step(id, Commit { head: None, children }).into());
         assert!(matches!(odd, TxError::Parameter { what: "bytes of children", .. }), "{odd}");
     }
+    let Step::Commit(headed) = first.clone() else { unreachable!("it commits") };
+    let headed = Commit { head: Some(Hash::ZERO), ..headed };
+    let headed = refused(&mut world, 1, step(id, headed).into());
+    assert!(matches!(headed, TxError::Child { level: 0, .. }), "{headed}");
     world.ok(1, step(id, first.clone()));
     let Step::NameChild(good) = name(&first, 0, 2) else { unreachable!("it names") };
     let Step::NameChild(none) = name(&first, 0, 0) else { unreachable!("it names") };
@@ -198,7 +202,7 @@ fn messages_against_the_rules_are_refused_by_name() {
         let part = Blob::new(vec![7; bytes]).unwrap();
         step(id, Prove { at, part, last })
     };
-    for odd in [prove(1, 64, true), prove(0, 64, false), prove(0, 6145, true)] {
+    for odd in [prove(1, 64, true), prove(0, 64, false), prove(0, 5057, true)] {
         let error = refused(&mut world, 1, odd.into());
         assert!(matches!(error, TxError::Parameter { what: "part of the proof", .. }), "{error}");
     }

@@ -1,17 +1,18 @@
 //! A small integer machine with its referee, liars and honest players, to play whole dispute games.
 //!
 //! A program of [`OPS`] dot-product operations on vectors of 16 numbers, modulo 2^32:
-//! `out[e] = sum over k of a(op, e, k) * in[k]`. Its trace narrows as [`Kind::Dot`] says: operation, tensor node
-//! (1, 2 and 2 children), element (4), accumulators (4 and 4), one multiply-add.
+//! `out[e] = sum over k of a(op, e, k) * in[k]`. Its trace narrows as [`Kind::Dot`] says: operation, its two tensors
+//! (what goes in and what comes out), one chunk of 16 elements, 16 accumulators, one multiply-add. Evidence is a
+//! hash of the last result's digest.
 #![allow(dead_code, unreachable_pub)] // each user takes its own part
 
-use tessera_canon::{Blob, Hash, MerkleTree, Prf, merkle_root};
+use tessera_canon::{Blob, Hash, MerkleTree, Prf, tree};
 use tessera_ledger::{
     action::{Child, Commit, NameChild, Prove, Step},
     referee::{FinalStep, Judgement, Referee, RefereeError},
     trust::{
-        game::{leaf, unpack},
-        kind::Kind,
+        game::{leaf, part_value, unpack},
+        kind::{Kind, Shape},
     },
 };
 
@@ -55,26 +56,28 @@ fn value(number: u32) -> Hash {
 fn number(value: &Hash) -> u32 {
     u32::from_le_bytes([value.0[0], value.0[1], value.0[2], value.0[3]])
 }
-fn node(children: &[Hash]) -> Hash {
-    merkle_root(children.iter().map(leaf).collect())
+fn bytes(tensor: &Tensor) -> Vec<u8> {
+    tensor.iter().flat_map(|n| n.to_le_bytes()).collect()
 }
-fn elements(tensor: &Tensor, chunk: usize) -> Vec<Hash> {
-    tensor[chunk * 4..chunk * 4 + 4].iter().map(|n| value(*n)).collect()
+fn chunk(tensor: &Tensor) -> Hash {
+    tree::chunk_value(0, &bytes(tensor)).expect("64 bytes")
 }
-fn chunks(tensor: &Tensor, group: usize) -> Vec<Hash> {
-    (0..2).map(|i| node(&elements(tensor, group * 2 + i))).collect()
-}
-fn groups(tensor: &Tensor) -> Vec<Hash> {
-    (0..2).map(|group| node(&chunks(tensor, group))).collect()
-}
+const HEAD: Hash = Hash([9; 32]);
 pub fn tensor_digest(tensor: &Tensor) -> Hash {
-    node(&[node(&groups(tensor))])
+    tree::bind(&HEAD, &chunk(tensor))
 }
+/// What the trace holds of an operation: its result is told, its input is not.
+fn part(out: &Tensor) -> Hash {
+    part_value(&[Hash::ZERO, tensor_digest(out)], TOLD).expect("two children")
+}
+const TOLD: u32 = 0b10;
 
 /// What a player says the program did.
 #[derive(Clone, Debug)]
 pub struct Account {
     pub trace: Vec<Tensor>,
+    /// What it signed as the result.
+    pub claimed: Tensor,
     /// Step from which the accumulators of a false element are off.
     pub off_from: usize,
     /// Makes up the accumulators before the last one, if given.
@@ -82,7 +85,7 @@ pub struct Account {
 }
 impl Account {
     pub fn honest() -> Self {
-        Self { trace: truth(), off_from: 0, noise: None }
+        Self { trace: truth(), claimed: truth()[OPS - 1], off_from: 0, noise: None }
     }
     /// A lie of a random sort; its result differs from the true one.
     pub fn lie(random: &mut Prf) -> Self {
@@ -104,7 +107,7 @@ impl Account {
                     *tensor = std::array::from_fn(|_| random.next_u64() as u32);
                 }
             }
-            // Only the result is false.
+            // Only the result is false, or only what was signed.
             _ => {
                 trace = truth();
                 trace[OPS - 1][element] = trace[OPS - 1][element].wrapping_add(wrong);
@@ -114,11 +117,15 @@ impl Account {
             // Odd factors pass an odd difference on, even ones may lose it.
             trace[OPS - 1][element] ^= 1;
         }
+        let claimed = trace[OPS - 1];
+        if random.below(4) == 0 {
+            trace = truth();
+        }
         let noise = (random.below(3) == 0).then(|| random.next_u64());
-        Self { trace, off_from: random.below(WIDTH as u64) as usize, noise }
+        Self { trace, claimed, off_from: random.below(WIDTH as u64) as usize, noise }
     }
     pub fn evidence(&self) -> Hash {
-        tensor_digest(&self.trace[OPS - 1])
+        leaf(&part(&self.claimed))
     }
     fn before(&self, op: usize) -> Tensor {
         if op == 0 { input() } else { self.trace[op - 1] }
@@ -139,31 +146,33 @@ impl Account {
     }
     /// The children of the level below what `path` named so far.
     pub fn children(&self, path: &[usize]) -> Vec<Hash> {
-        let tensor = |op: usize| &self.trace[op];
+        let tensor = |op: usize, at: usize| if at == 0 { self.before(op) } else { self.trace[op] };
         match *path {
-            [] => self.trace.iter().map(tensor_digest).collect(),
-            [op] => vec![node(&groups(tensor(op)))],
-            [op, _] => groups(tensor(op)),
-            [op, _, group] => chunks(tensor(op), group),
-            [op, _, group, chunk] => elements(tensor(op), group * 2 + chunk),
-            [op, _, group, chunk, at] => {
-                let sums = self.accumulators(op, element_of(group, chunk, at));
-                sums.iter().skip(3).step_by(4).map(|sum| value(*sum)).collect()
-            }
-            [op, _, group, chunk, at, quarter, ..] => {
-                let sums = self.accumulators(op, element_of(group, chunk, at));
-                sums[quarter * 4..quarter * 4 + 4].iter().map(|sum| value(*sum)).collect()
-            }
+            [] => self.trace.iter().map(part).chain([self.evidence()]).collect(),
+            [op] => vec![tensor_digest(&tensor(op, 0)), tensor_digest(&tensor(op, 1))],
+            [op, at] | [op, at, _] | [op, at, _, _] => vec![chunk(&tensor(op, at))],
+            [op, at, ..] if path.len() == 5 => tensor(op, at).iter().map(|n| value(*n)).collect(),
+            // The input is not computed here: all that leads to it is itself.
+            [op, 0, _, _, _, element, ..] => vec![value(self.before(op)[element])],
+            [op, .., element] => self.accumulators(op, element).iter().map(|sum| value(*sum)).collect(),
         }
     }
     pub fn commit(&self, path: &[usize]) -> Step {
-        let width = usize::from(Kind::Dot.levels()[path.len()].width);
+        let level = Kind::Dot.levels()[path.len()];
+        let mut told = Hash::ZERO;
+        told.0[0] = TOLD as u8;
+        let head = match level.shape {
+            Shape::Part => Some(told),
+            Shape::Tensor => Some(HEAD),
+            _ => None,
+        };
         let children = self.children(path);
-        let bytes: Vec<u8> = children.iter().flat_map(|child| child.0[..width].to_vec()).collect();
-        Commit { children: Blob::new(bytes).expect("small") }.into()
+        let bytes: Vec<u8> =
+            children.iter().flat_map(|child| child.0[..usize::from(level.width)].to_vec()).collect();
+        Commit { head, children: Blob::new(bytes).expect("small") }.into()
     }
     pub fn prove(&self, path: &[usize]) -> Step {
-        let bytes: Vec<u8> = self.before(path[0]).iter().flat_map(|n| n.to_le_bytes()).collect();
+        let bytes = if path[0] == OPS { Vec::new() } else { bytes(&self.before(path[0])) };
         Prove { at: 0, part: Blob::new(bytes).expect("small"), last: true }.into()
     }
     /// The first child that this player holds to be false; the first one if none is.
@@ -172,10 +181,6 @@ impl Account {
         (0..said.len()).find(|at| mine.get(*at) != Some(&said[*at])).unwrap_or(0)
     }
 }
-fn element_of(group: usize, chunk: usize, at: usize) -> usize {
-    group * 8 + chunk * 4 + at
-}
-
 /// Name child `at` of what was committed.
 pub fn name(committed: &Step, depth: usize, at: usize) -> Step {
     let Step::Commit(commit) = committed else { unreachable!("players commit before they name") };
@@ -198,10 +203,21 @@ impl Referee for MachineReferee {
     }
     fn judge(&self, step: &FinalStep) -> Result<Judgement, RefereeError> {
         let counts: Vec<usize> = step.levels.iter().map(|level| level.count.into()).collect();
-        if counts != [OPS, 1, 2, 2, 4, 4, 4] {
+        let at: Vec<usize> = step.levels.iter().map(|level| level.index.into()).collect();
+        let judgement = |right| Ok(if right { Judgement::Innocent } else { Judgement::Mismatch });
+        if counts[0] != OPS + 1 {
             return Ok(Judgement::Mismatch);
         }
-        let at: Vec<usize> = step.levels.iter().map(|level| level.index.into()).collect();
+        if let [top] = &step.levels[..] {
+            return judgement(top.before.is_some_and(|last| leaf(&last) == top.child));
+        }
+        let input_named = at[1] == 0;
+        if counts[1..] != [2, 1, 1, 1, WIDTH, if input_named { 1 } else { WIDTH }] {
+            return Ok(Judgement::Mismatch);
+        }
+        if step.levels[1].head.0[..4] != TOLD.to_le_bytes() || step.levels[2].head != HEAD {
+            return Ok(Judgement::Mismatch);
+        }
         if step.proof.len() != 4 * WIDTH {
             let got = step.proof.len();
             return Err(RefereeError::Malformed(format!("expected {} bytes, got {got}", 4 * WIDTH)));
@@ -210,14 +226,15 @@ impl Referee for MachineReferee {
         for (number, bytes) in from.iter_mut().zip(step.proof.chunks(4)) {
             *number = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
-        let agreed = step.levels[0].before.unwrap_or_else(|| tensor_digest(&input()));
-        if tensor_digest(&from) != agreed {
+        let agreed = step.levels[0].before.unwrap_or_else(|| part(&input()));
+        if part(&from) != agreed {
             return Err(RefereeError::Input("the operation's input".into()));
         }
-        let (element, k) = (element_of(at[2], at[3], at[4]), at[5] * 4 + at[6]);
-        let before = step.levels[6].before.or(step.levels[5].before).map_or(0, |value| number(&value));
-        let sum = before.wrapping_add(coefficient(at[0], element, k).wrapping_mul(from[k]));
-        let right = value(sum) == step.levels[6].child;
-        Ok(if right { Judgement::Innocent } else { Judgement::Mismatch })
+        if input_named {
+            return judgement(value(from[at[5]]) == step.levels[5].child);
+        }
+        let before = step.levels[6].before.map_or(0, |value| number(&value));
+        let sum = before.wrapping_add(coefficient(at[0], at[5], at[6]).wrapping_mul(from[at[6]]));
+        judgement(value(sum) == step.levels[6].child)
     }
 }

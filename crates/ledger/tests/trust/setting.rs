@@ -175,5 +175,6 @@ pub fn a_plain_lie() -> Account {
     let mut told = Account::honest();
     let last = told.trace.len() - 1;
     told.trace[last][3] ^= 8;
+    told.claimed = told.trace[last];
     told
 }
