@@ -3,7 +3,7 @@
 //! ```text
 //! middle stage   x, dy        -> y = forward(x); (dx, dW) = backward(x, dy)
 //! first stage    tokens, dy   -> y; dW; no dx
-//! last stage     x, labels    -> mean loss in place of y; (dx, dW)
+//! last stage     x, labels    -> loss of every token in place of y; (dx, dW)
 //! probe          x or tokens  -> y, or the loss of every token on the last stage; nothing else
 //! ```
 //! The worker and its auditors call the same code, with weights of the same state root; the arithmetic gives the
@@ -68,7 +68,7 @@ impl From<ModelError> for ReexecError {
 /// Everything a unit gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outputs {
-    /// Activations `[rows, d_model]`; on the last stage the losses: one of a unit, one per token of a probe.
+    /// Activations `[rows, d_model]`; on the last stage the loss of every token `[rows]`.
     pub y: Vec<f32>,
     /// Gradient of the input `[rows, d_model]`; empty on the first stage and for probes.
     pub dx: Vec<f32>,
@@ -108,8 +108,7 @@ pub fn execute(
     let mut sum = GradSum::zero(weights);
     if last {
         let out = weights.backward(work.input, target, workspace, Some((&mut sum, Sign::Add)))?;
-        let y = out.loss.into_iter().collect();
-        return Ok(Outputs { y, dx: out.dx.unwrap_or_default(), dw: Some(sum) });
+        return Ok(Outputs { y: out.losses, dx: out.dx.unwrap_or_default(), dw: Some(sum) });
     }
     let (y, kept) = weights.forward_keep(work.input, workspace)?;
     let out = weights.backward_kept(kept, target, workspace, Some((&mut sum, Sign::Add)))?;
@@ -146,7 +145,7 @@ impl Outputs {
                 _ => Hash::ZERO,
             },
             dx: boundary(&self.dx),
-            dw: self.dw.as_ref().map_or(Hash::ZERO, |sum| tensors::integers(sum.values())),
+            dw: self.dw.as_ref().map_or(Hash::ZERO, |sum| tensors::gradient(sum, weights.plan())),
         }
     }
 

@@ -419,6 +419,7 @@ fn wrong_labels_are_found_from_the_leaf_alone() {
                 unit,
                 out: [2; 16],
                 w_root: stage.state_root(),
+                weights: tessera_audit::tensors::weights_root(stage.weights()),
                 x: digests.x,
                 y: digests.y,
                 dy: digests.dy,

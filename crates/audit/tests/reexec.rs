@@ -1,7 +1,9 @@
 //! Show that honest units never differ and that one bit anywhere always does, on every kind of stage.
 
 use std::sync::LazyLock;
-use tessera_audit::{UnitDigests, Work, execute, reexec, reexec::ReexecError, unit::UnitId};
+use tessera_audit::{
+    UnitDigests, Work, execute, reexec, reexec::ReexecError, tensors::weights_root, unit::UnitId,
+};
 use tessera_canon::{Hash, PublicKey, SecretKey};
 use tessera_model::{
     Dataset, GradSum, Microbatch, RunSpec, StageInput, StageState, StageTarget, StageWeights, Workspace,
@@ -82,10 +84,7 @@ fn stages() -> Vec<StageState> {
 fn as_worker(state: &StageState, work: Work<'_>, workspace: &mut Workspace) -> UnitDigests {
     let mut sum = GradSum::zero(state.weights());
     let out = state.backward(work.input, work.target.unwrap(), workspace, &mut sum).unwrap();
-    let y = match out.loss {
-        Some(loss) => vec![loss],
-        None => state.forward(work.input, workspace).unwrap(),
-    };
+    let y = if out.losses.is_empty() { state.forward(work.input, workspace).unwrap() } else { out.losses };
     let outputs = tessera_audit::reexec::Outputs { y, dx: out.dx.unwrap_or_default(), dw: Some(sum) };
     outputs.digests(state.weights(), work)
 }
@@ -122,35 +121,43 @@ fn honest_units_never_differ() {
     println!("{compared} honest units compared, none differs");
 }
 
-fn next_up(values: &mut [f32], at: usize) {
-    values[at] = f32::from_bits(values[at].to_bits() + 1);
+fn flip(values: &mut [f32]) {
+    values.iter_mut().for_each(|value| *value = f32::from_bits(value.to_bits() ^ 1));
 }
 
+/// One value's last place changes the digest of its own tensor. Whether it also changes a result depends on rounding:
+/// the sums it enters may swallow it. The last places of a whole row of x, dy or W always show in the results here.
 #[test]
 fn one_unit_in_the_last_place_changes_a_digest() {
     let (spec, stages) = (&WORLD.0, stages());
     let mut workspace = Workspace::new(spec).unwrap();
     let mut passage = pass(&stages, 0, 1, &mut workspace);
+    let width = spec.model.d_model as usize;
     for at in 0..stages.len() {
         let weights = stages[at].weights();
         let honest = reexec(&unit(at as u16, 0), weights, passage.work(at, 3), &mut workspace).unwrap();
         assert_eq!(at == 0, honest.dx == Hash::ZERO);
-        let mut differs = |passage: &Passage, weights: &StageWeights, what: &str| {
-            let got = reexec(&unit(at as u16, 0), weights, passage.work(at, 3), &mut workspace).unwrap();
-            assert_ne!((got.y, got.dx, got.dw), (honest.y, honest.dx, honest.dw), "stage {at}: {what}");
+        let mut compute = |passage: &Passage, weights: &StageWeights| {
+            reexec(&unit(at as u16, 0), weights, passage.work(at, 3), &mut workspace).unwrap()
         };
+        let results = |digests: &UnitDigests| (digests.y, digests.dx, digests.dw);
         if at > 0 {
-            next_up(&mut passage.inputs[at], 77);
-            differs(&passage, weights, "x");
-            passage.inputs[at][77] = f32::from_bits(passage.inputs[at][77].to_bits() - 1);
+            flip(&mut passage.inputs[at][77..78]);
+            assert_ne!(compute(&passage, weights).x, honest.x);
+            flip(&mut passage.inputs[at][77..78]);
+            flip(&mut passage.inputs[at][..width]);
+            assert_ne!(results(&compute(&passage, weights)), results(&honest), "stage {at}: x");
+            flip(&mut passage.inputs[at][..width]);
         }
         if at < 2 {
-            next_up(&mut passage.gradients[at], 130);
-            differs(&passage, weights, "dy");
-            passage.gradients[at][130] = f32::from_bits(passage.gradients[at][130].to_bits() - 1);
+            flip(&mut passage.gradients[at][130..131]);
+            assert_ne!(compute(&passage, weights).dy, honest.dy);
+            flip(&mut passage.gradients[at][130..131]);
+            flip(&mut passage.gradients[at][..width]);
+            assert_ne!(results(&compute(&passage, weights)), results(&honest), "stage {at}: dy");
+            flip(&mut passage.gradients[at][..width]);
         }
-        // The last bit of a row of weights, through the stored form: nothing else may change a state. One weight
-        // alone may be lost in the rounding of every sum it enters; the state root, which the leaf names, shows it.
+        // Through the stored form: nothing else may change a state. One weight alone shows in the roots.
         let mut bytes = stages[at].to_bytes();
         let header = u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
         let last = weights.plan().tensors.iter().rposition(|tensor| tensor.rows > 1).unwrap();
@@ -160,7 +167,9 @@ fn one_unit_in_the_last_place_changes_a_digest() {
         }
         let other = StageState::from_bytes(spec, at as u16, &bytes).unwrap();
         assert_ne!(other.state_root(), stages[at].state_root());
-        differs(&passage, other.weights(), "W");
+        assert_ne!(weights_root(other.weights()), weights_root(weights));
+        assert_ne!(results(&compute(&passage, other.weights())), results(&honest), "stage {at}: W");
+        assert_eq!(compute(&passage, weights), honest, "everything was put back");
     }
 }
 
@@ -230,6 +239,46 @@ fn a_trace_belongs_to_one_auditor_beacon_and_unit() {
     assert_ne!(trace, outputs.trace(&Hash([2; 32]), &a, &unit(1, 0)));
     assert_ne!(trace, outputs.trace(&Hash([1; 32]), &b, &unit(1, 0)));
     assert_ne!(trace, outputs.trace(&Hash([1; 32]), &a, &unit(2, 0)));
-    next_up(&mut outputs.dx, 9);
+    flip(&mut outputs.dx[9..10]);
     assert_ne!(trace, outputs.trace(&Hash([1; 32]), &a, &unit(1, 0)));
+}
+
+/// What a leaf claims is what the dispute's own computation of the unit claims, on every kind of stage: then a
+/// dispute can start from a leaf.
+#[test]
+fn a_leafs_claim_is_the_one_that_disputes_judge() {
+    use tessera_audit::unit::UnitLeaf;
+    use tessera_dispute::account::{Account, Material, Tensor};
+    let (spec, stages) = (&WORLD.0, stages());
+    let mut workspace = Workspace::new(spec).unwrap();
+    let passage = pass(&stages, 0, 2, &mut workspace);
+    for (at, stage) in stages.iter().enumerate() {
+        let (unit, weights) = (unit(at as u16, 0), stage.weights());
+        let UnitDigests { x, y, dy, dx, dw } =
+            reexec(&unit, weights, passage.work(at, 3), &mut workspace).unwrap();
+        let leaf = UnitLeaf {
+            unit: unit.clone(),
+            out: [2; 16],
+            w_root: stage.state_root(),
+            weights: weights_root(weights),
+            x,
+            y,
+            dy,
+            dx,
+            dw,
+            arithmetic: 1,
+        };
+        let input = match at {
+            0 => Tensor::Indices(passage.batch.tokens.clone()),
+            _ => Tensor::Numbers(passage.inputs[at].clone()),
+        };
+        let target = match at {
+            2 => Tensor::Indices(passage.batch.labels.clone()),
+            _ => Tensor::Numbers(passage.gradients[at].clone()),
+        };
+        let place = (at as u16, 0, unit.id());
+        let material =
+            Material::new(spec, place, input, target, weights.tensors(), weights.exponents()).unwrap();
+        assert_eq!(Account::new(&material).unwrap().claim().unwrap(), leaf.claim(), "stage {at}");
+    }
 }

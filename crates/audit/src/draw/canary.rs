@@ -149,7 +149,14 @@ mod tests {
         leaves: Vec<UnitLeaf>,
         canary: Hash,
     ) -> (StepHeader, Vec<UnitLeaf>) {
-        let context = StepContext { run: Hash([1; 32]), epoch: 0, step, stage: 1, w_root: Hash([9; 32]) };
+        let context = StepContext {
+            run: Hash([1; 32]),
+            epoch: 0,
+            step,
+            stage: 1,
+            w_root: Hash([9; 32]),
+            weights: Hash([8; 32]),
+        };
         let units = leaves.into_iter().map(|leaf| (leaf, key.public(), key.public())).collect();
         let commitment = Commitment::new(&UnitSecret::of(key), units).unwrap();
         let header = commitment.header(key, 0, &context, Hash::ZERO, canary, Hash::ZERO).value;

@@ -81,7 +81,14 @@ mod tests {
     fn an_anchor_holds_every_header_whatever_the_order() {
         let header = |slot: u16, step: u64| {
             let key = SecretKey::from_seed([slot as u8 + 1; 32]);
-            let context = StepContext { run: Hash([1; 32]), epoch: 0, step, stage: 1, w_root: Hash([9; 32]) };
+            let context = StepContext {
+                run: Hash([1; 32]),
+                epoch: 0,
+                step,
+                stage: 1,
+                w_root: Hash([9; 32]),
+                weights: Hash([8; 32]),
+            };
             let leaves = vec![(leaf(&key, step, 1), key.public(), key.public())];
             let commitment = Commitment::new(&UnitSecret::of(&key), leaves).unwrap();
             commitment.header(&key, slot, &context, Hash::ZERO, Hash::ZERO, Hash::ZERO).value

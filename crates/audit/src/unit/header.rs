@@ -40,8 +40,9 @@ record! {
         pub stage: u16,
         pub slot: u16,
         pub worker: PublicKey,
-        /// State root that the step started from.
+        /// State root that the step started from, and the root over its weights.
         pub w_root: Hash,
+        pub weights: Hash,
         /// Merkle root over the sealed leaves, in the order of their labels.
         pub units_root: Hash,
         pub units: u16,
@@ -91,8 +92,9 @@ pub struct StepContext {
     pub epoch: u32,
     pub step: u64,
     pub stage: u16,
-    /// The root that the stage voted for.
+    /// The root that the stage voted for, and [`crate::tensors::weights_root`] of that state.
     pub w_root: Hash,
+    pub weights: Hash,
 }
 
 /// Why a header or an opened leaf was refused.
@@ -137,6 +139,7 @@ impl StepContext {
         same("step", self.step, value.step)?;
         same("stage", self.stage, value.stage)?;
         same("state root", self.w_root, value.w_root)?;
+        same("root over weights", self.weights, value.weights)?;
         if let Some(previous) = previous {
             same("previous header", previous, value.previous)?;
         }
@@ -168,6 +171,9 @@ pub fn check_leaf(
     }
     if leaf.w_root != header.w_root {
         return wrong("state root", header.w_root.to_string(), leaf.w_root.to_string());
+    }
+    if leaf.weights != header.weights {
+        return wrong("root over weights", header.weights.to_string(), leaf.weights.to_string());
     }
     if path.count != u64::from(header.units) || !path.verify(leaf.sealed(salt), &header.units_root) {
         return Err(HeaderError::Opening);
@@ -221,7 +227,7 @@ impl Commitment {
         canary: Hash,
         previous: Hash,
     ) -> Signed<StepHeader> {
-        let StepContext { run, epoch, step, stage, w_root } = context.clone();
+        let StepContext { run, epoch, step, stage, w_root, weights } = context.clone();
         let header = StepHeader {
             run,
             epoch,
@@ -230,6 +236,7 @@ impl Commitment {
             slot,
             worker: key.public(),
             w_root,
+            weights,
             units_root: self.tree.root(),
             units: self.leaves.len() as u16,
             edges: digest(EDGES, &self.list),
@@ -277,7 +284,14 @@ mod tests {
     use tessera_canon::{decode, encode};
 
     fn context() -> StepContext {
-        StepContext { run: Hash([1; 32]), epoch: 0, step: 4, stage: 1, w_root: Hash([9; 32]) }
+        StepContext {
+            run: Hash([1; 32]),
+            epoch: 0,
+            step: 4,
+            stage: 1,
+            w_root: Hash([9; 32]),
+            weights: Hash([8; 32]),
+        }
     }
 
     fn key() -> SecretKey {
@@ -307,7 +321,7 @@ mod tests {
         assert!(commitment.open(&unit(&key, 4, 9)).is_none());
         let bytes = encode(&header);
         assert_eq!(decode::<Signed<StepHeader>>(&bytes).unwrap(), header);
-        assert!(bytes.len() <= 370, "about 330 bytes in the specification, got {}", bytes.len());
+        assert!(bytes.len() <= 410, "about 330 bytes in the specification, got {}", bytes.len());
         let ids = header.value.unit_ids(commitment.list()).unwrap();
         assert_eq!(ids, commitment.leaves().iter().map(|leaf| leaf.unit.clone()).collect::<Vec<_>>());
         let mut other = commitment.list().units.to_vec();
@@ -329,6 +343,7 @@ mod tests {
         refused(StepContext { stage: 2, ..context() }, "stage");
         refused(StepContext { run: Hash([2; 32]), ..context() }, "run");
         refused(StepContext { w_root: Hash([8; 32]), ..context() }, "state root");
+        refused(StepContext { weights: Hash([7; 32]), ..context() }, "root over weights");
         assert!(context().admit(&header, Some(Hash([4; 32]))).is_err(), "a header is missing in between");
         let mut forged = header.clone();
         forged.value.units += 1;

@@ -21,6 +21,7 @@
 mod anchor;
 mod header;
 mod receipt;
+mod statement;
 
 #[cfg(test)]
 pub(crate) use receipt::tests::receipt as receipt_for_tests;
@@ -32,7 +33,10 @@ pub use header::{
 };
 pub use receipt::{Direction, EdgeReceipt, RECEIPT, Receipt, ReceiptError};
 
+pub use statement::StatementTree;
+
 use tessera_canon::{Domain, Hash, PublicKey, SecretKey, digest, digest_parts, record};
+use tessera_dispute::claim::UnitClaim;
 
 const UNIT: Domain = Domain::new("tessera/unit/v1");
 const LABEL: Domain = Domain::new("tessera/unit-label/v1");
@@ -72,17 +76,18 @@ record! {
         pub unit: UnitId,
         /// Label under which the output left.
         pub out: Label,
-        /// State root of the stage before the step.
+        /// State root of the stage before the step, and the root over its weights alone that disputes start from.
         pub w_root: Hash,
+        pub weights: Hash,
         /// Input `[rows, d_model]`; the tokens on the first stage.
         pub x: Hash,
-        /// Output `[rows, d_model]`; the mean loss `[1]` on the last stage.
+        /// Output `[rows, d_model]`; the loss of every token `[rows]` on the last stage.
         pub y: Hash,
         /// Gradient of the output `[rows, d_model]`; the labels on the last stage.
         pub dy: Hash,
         /// Gradient of the input `[rows, d_model]`; none on the first stage.
         pub dx: Hash,
-        /// Weight gradient on the step's integer grid, the stage's parameters laid end to end.
+        /// Weight gradient on the step's integer grid: the root over the digests of the plan's tensors.
         pub dw: Hash,
         /// Version of the arithmetic.
         pub arithmetic: u32,
@@ -132,6 +137,21 @@ impl UnitLeaf {
     pub fn sealed(&self, salt: &Hash) -> Hash {
         digest(SEALED, &(*salt, self.clone()))
     }
+    /// The part of it that a dispute is about.
+    pub fn claim(&self) -> UnitClaim {
+        UnitClaim {
+            run: self.unit.run,
+            stage: self.unit.stage,
+            step: self.unit.step,
+            unit: self.unit.id(),
+            weights: self.weights,
+            x: self.x,
+            dy: self.dy,
+            y: self.y,
+            dx: self.dx,
+            dw: self.dw,
+        }
+    }
 }
 
 /// A digest of a leaf that can be wrong.
@@ -164,6 +184,7 @@ pub(crate) mod tests {
             unit: unit(worker, step, number),
             out: [number ^ 255; 16],
             w_root: Hash([9; 32]),
+            weights: Hash([8; 32]),
             x: hash(1),
             y: hash(2),
             dy: hash(3),

@@ -86,6 +86,7 @@ pub struct World {
     pub params: AuditParams,
     pub state: StageState,
     pub root: Hash,
+    pub weights_root: Hash,
     pub weights: StageWeights,
     pub workspace: Workspace,
     pub pool: Vec<Boundary>,
@@ -135,6 +136,7 @@ impl World {
             up_served: Served::new(up.clone(), STAGE - 1, 0, retention()),
             down_served: Served::new(down.clone(), STAGE + 1, 0, retention()),
             root: state.state_root(),
+            weights_root: tensors::weights_root(state.weights()),
             weights: state.snapshot(),
             spec,
             params,
@@ -164,7 +166,14 @@ impl World {
         self.weights.spec().run_id()
     }
     pub fn context(&self) -> StepContext {
-        StepContext { run: self.run(), epoch: 0, step: self.step(), stage: STAGE, w_root: self.root }
+        StepContext {
+            run: self.run(),
+            epoch: 0,
+            step: self.step(),
+            stage: STAGE,
+            w_root: self.root,
+            weights: self.weights_root,
+        }
     }
     pub fn candidates(&self) -> Vec<Candidate> {
         let of = |seat: &Seat| Candidate {
@@ -222,6 +231,7 @@ impl World {
                 unit,
                 out,
                 w_root: self.root,
+                weights: self.weights_root,
                 x: x_digest,
                 y,
                 dy: dy_digest,
@@ -470,6 +480,7 @@ impl World {
         self.state.apply(sum, sum.microbatches()).unwrap();
         self.root = self.state.state_root();
         self.weights = self.state.snapshot();
+        self.weights_root = tensors::weights_root(&self.weights);
         let step = self.step();
         self.seats.iter_mut().for_each(|seat| seat.served.advance(step));
         self.up_served.advance(step);
