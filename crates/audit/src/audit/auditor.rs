@@ -97,6 +97,7 @@ pub enum FaultKind {
 
 /// What an auditor wants done.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // few exist at a time
 pub enum Effect {
     /// Ask `to` for a tensor of the unit.
     Fetch { to: PublicKey, unit: UnitId, direction: Direction },

@@ -23,6 +23,7 @@ const REPEATS: u8 = 4;
 
 /// What a seat may be asked in an audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // few exist at a time
 pub enum Request {
     /// The input (`Forward`) or output gradient (`Backward`) of a drawn unit.
     Tensor { unit: UnitId, direction: Direction },
@@ -38,6 +39,7 @@ pub enum Request {
 
 /// What a seat gives.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // few exist at a time
 pub enum Answer {
     Tensor {
         values: Arc<[f32]>,
