@@ -51,6 +51,10 @@ histories TXS="100000":
 extraction HISTORIES="4":
     cargo run --release -p tessera-ledger --example extraction -- {{HISTORIES}}
 
+# Slow lane: GAMES disputes about units of work against somebody who does whatever the ledger takes.
+disputes GAMES="100000":
+    TESSERA_DISPUTES={{GAMES}} cargo nextest run -p tessera-dispute --no-capture the_honest_side_wins
+
 # Slow lane: the test vectors of risk weights, made anew.
 weight-vectors:
     python3 scripts/make_weight_vectors.py

@@ -150,6 +150,7 @@ impl Material {
 }
 
 /// All tensors of a unit as somebody tells them.
+#[derive(Clone)]
 pub struct Account<'a> {
     pub material: &'a Material,
     made: Vec<Option<Tensor>>,
@@ -227,6 +228,10 @@ impl<'a> Account<'a> {
                 _ => self.made[entry].as_ref(),
             },
         }
+    }
+    /// The bits of an element of what an origin gives; `None` if it was not computed.
+    pub(crate) fn bits(&self, origin: Origin, index: usize) -> Option<u64> {
+        self.origin(origin)?.values().bits(index)
     }
     fn input(&self, step: &Step, name: &str) -> &[f32] {
         let origin = step.inputs.iter().find(|(input, _)| *input == name);
@@ -400,9 +405,11 @@ impl<'a> Account<'a> {
         if let Some(digest) = self.digests.get(&entry) {
             return Ok(*digest);
         }
-        let dims =
-            self.material.program.entries.get(entry).map(|entry| entry.dims.clone()).unwrap_or_default();
-        let digest = tensor::digest(&dims, self.entry(entry)?.values())?;
+        let described = self.material.program.entries.get(entry);
+        let dims = described.map(|entry| entry.dims.clone()).unwrap_or_default();
+        let inner = matches!(described.map(|entry| entry.made), Some(Made::By { output: false, .. }));
+        let hash = if inner { tensor::digest_inner } else { tensor::digest };
+        let digest = hash(&dims, self.entry(entry)?.values())?;
         self.digests.insert(entry, digest);
         Ok(digest)
     }

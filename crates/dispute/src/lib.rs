@@ -11,6 +11,9 @@
 
 pub mod account;
 pub mod claim;
+pub mod judge;
+mod last;
+pub mod player;
 pub mod program;
 pub mod proof;
 pub mod tensor;

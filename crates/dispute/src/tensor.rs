@@ -132,12 +132,13 @@ impl Values<'_> {
             each(&bytes);
         }
     }
-    fn check(&self, dims: &[usize]) -> Result<Hash, TensorError> {
+    fn check(&self, dims: &[usize], finite: bool) -> Result<Hash, TensorError> {
         let shape = || TensorError::Shape { dims: dims.to_vec(), got: self.len() };
         if dims.iter().try_fold(1usize, |all, dim| all.checked_mul(*dim)) != Some(self.len()) {
             return Err(shape());
         }
         if let Self::Numbers(x) = self
+            && finite
             && !tessera_arith::elementwise::finite(x)
         {
             let index = x.iter().position(|x| !x.is_finite()).unwrap_or(0);
@@ -166,7 +167,19 @@ pub fn head(kind: TensorKind, dims: &[usize]) -> Option<Hash> {
 /// # Errors
 /// The elements are not as many as the dimensions say, or one is not finite.
 pub fn digest(dims: &[usize], values: Values) -> Result<Hash, TensorError> {
-    let head = values.check(dims)?;
+    hash(dims, values, true)
+}
+
+/// As [`digest`], for values on the way inside of an operation: the maximum of nothing is negative infinity.
+///
+/// # Errors
+/// The elements are not as many as the dimensions say.
+pub fn digest_inner(dims: &[usize], values: Values) -> Result<Hash, TensorError> {
+    hash(dims, values, false)
+}
+
+fn hash(dims: &[usize], values: Values, finite: bool) -> Result<Hash, TensorError> {
+    let head = values.check(dims, finite)?;
     let mut hasher = TreeHasher::default();
     values.pieces(|bytes| hasher.update(bytes));
     // The check refuses empty tensors.
@@ -216,9 +229,9 @@ impl TensorTree {
     /// Hash chunk by chunk, which is some times slower than [`digest`].
     ///
     /// # Errors
-    /// As for [`digest`].
+    /// As for [`digest_inner`]: what is void was found when it was digested.
     pub fn new(dims: &[usize], values: Values) -> Result<Self, TensorError> {
-        let head = values.check(dims)?;
+        let head = values.check(dims, false)?;
         let (mut chunks, mut index) = (Vec::new(), 0u32);
         values.pieces(|bytes| {
             for chunk in bytes.chunks(CHUNK) {

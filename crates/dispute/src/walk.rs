@@ -56,8 +56,3 @@ pub(crate) fn element(width: usize, chunk: usize, word: usize) -> (usize, usize)
     let byte = chunk * CHUNK + word * 4;
     (byte / width, byte % width / 4)
 }
-
-/// A 32-bit word as the result of a step: i64 results of a unit are small, and keep their sign.
-pub(crate) fn widen(word: u32, number: bool) -> u64 {
-    if number { u64::from(word) } else { i64::from(word as i32) as u64 }
-}

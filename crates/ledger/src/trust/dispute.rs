@@ -212,6 +212,8 @@ pub(crate) fn step(view: &mut View<'_>, sender: &PublicKey, action: &DisputeStep
     let wanted = match &action.step {
         Step::Commit(_) => DisputePhase::Commit,
         Step::NameChild(_) => DisputePhase::Name,
+        // Units that the game cannot hold are proven to be so before the first level.
+        Step::Prove(_) if dispute.level == 0 && dispute.phase == DisputePhase::Commit => DisputePhase::Commit,
         Step::Prove(_) => DisputePhase::Prove,
         Step::Escalate(_) => DisputePhase::Panel,
         Step::Accuse(_) => DisputePhase::Accuse,

@@ -168,7 +168,8 @@ pub(crate) fn name(view: &mut View<'_>, dispute: &mut Dispute, action: &NameChil
     Ok(())
 }
 
-/// Keep a part of the proof; with the last one, judge. Returns the verdict then.
+/// Keep a part of the proof; with the last one, judge. Returns the verdict then. Before the first level the proof is
+/// that nothing can be narrowed.
 pub(crate) fn prove(
     view: &mut View<'_>,
     dispute: &mut Dispute,
@@ -212,7 +213,8 @@ pub(crate) fn prove(
         proof.extend_from_slice(&cell.bytes);
     }
     proof.extend_from_slice(part);
-    let count = dispute.level + 1;
+    // None before the first level was committed to.
+    let count = dispute.level + u8::from(dispute.phase == DisputePhase::Prove);
     view.want((0..count).map(|at| keys::dispute_level(&dispute.id, at)))?;
     let mut levels = Vec::new();
     for (at, level) in (0..count).zip(kind.levels()) {

@@ -205,7 +205,7 @@ impl Referee for MachineReferee {
         let counts: Vec<usize> = step.levels.iter().map(|level| level.count.into()).collect();
         let at: Vec<usize> = step.levels.iter().map(|level| level.index.into()).collect();
         let judgement = |right| Ok(if right { Judgement::Innocent } else { Judgement::Mismatch });
-        if counts[0] != OPS + 1 {
+        if counts.first() != Some(&(OPS + 1)) {
             return Ok(Judgement::Mismatch);
         }
         if let [top] = &step.levels[..] {
