@@ -112,3 +112,13 @@ credit-oracle HISTORIES="400" STEPS="400":
     mkdir -p target/credit-oracle
     python3 scripts/make_credit_fixtures.py target/credit-oracle {{HISTORIES}} {{STEPS}}
     TESSERA_CREDIT_FIXTURES="$PWD/target/credit-oracle" cargo nextest run -p tessera-ledger --lib oracle
+
+# Slow lane: every row of the attack catalogue with TRIALS cheats each, as the table docs/attacks.md.
+attacks TRIALS="100":
+    rm -rf target/attacks && mkdir -p target/attacks
+    TESSERA_TRIALS={{TRIALS}} TESSERA_TABLE="$PWD/target/attacks" cargo nextest run -p tessera-audit --test attacks
+    cat scripts/attacks_head.md target/attacks/* > docs/attacks.md
+
+# Slow lane: UNITS honest units, each computed as a worker does and as an auditor does.
+honest-units UNITS="10000":
+    TESSERA_UNITS={{UNITS}} cargo nextest run -p tessera-audit --test reexec --no-capture honest_units

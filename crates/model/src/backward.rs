@@ -224,15 +224,15 @@ impl StageWeights {
         let dx = if self.plan.first { room.take(stream) } else { &mut returned[..] };
         let ends = plan.kept_range(self.plan.sub_layers.len()).start;
         let (mut below, top) = tape.values.values_mut().split_at_mut(ends);
-        let loss = match target {
+        let losses = match target {
             StageTarget::Labels(labels) => {
-                Some(self.head_backward(&top[..stream], labels, dx, sink, gradient, room.lend())?)
+                self.head_backward(&top[..stream], labels, dx, sink, gradient, room.lend())?
             }
             StageTarget::Grad(dy) => {
                 if self.plan.first {
                     dx.copy_from_slice(dy);
                 }
-                None
+                Vec::new()
             }
         };
         for (at, sub_layer) in self.plan.sub_layers.iter().enumerate().rev() {
@@ -260,10 +260,11 @@ impl StageWeights {
             sink.take_rows(vocabulary, rows)?;
         }
         self.finite("the input's gradient", dx)?;
-        Ok(BackwardOut { dx: (!self.plan.first).then_some(returned), loss })
+        let loss = self.plan.last.then(|| layer::mean(&losses));
+        Ok(BackwardOut { dx: (!self.plan.first).then_some(returned), loss, losses })
     }
 
-    /// Set `dx` to the gradient of the last sub-layer's output `x`, and return the mean loss.
+    /// Set `dx` to the gradient of the last sub-layer's output `x`, and return the loss of every token.
     fn head_backward(
         &self,
         x: &[f32],
@@ -272,7 +273,7 @@ impl StageWeights {
         sink: &mut Sink,
         gradient: &mut [f32],
         mut room: Room,
-    ) -> Result<f32, ModelError> {
+    ) -> Result<Vec<f32>, ModelError> {
         let plan = self.whole();
         let (rows, d, vocab) = (plan.dims.rows, plan.dims.d, plan.vocab);
         let (norm_at, head_at) = (self.tensors.len() - 2, self.tensors.len() - 1);
@@ -301,6 +302,6 @@ impl StageWeights {
         sink.count_from(0);
         sink.take(head_at, dtable)?;
         sink.take(norm_at, dgain)?;
-        Ok(layer::mean(losses))
+        Ok(losses.to_vec())
     }
 }

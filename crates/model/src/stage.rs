@@ -45,6 +45,8 @@ pub struct BackwardOut {
     pub dx: Option<Vec<f32>>,
     /// Mean loss in nats per token; only on the last stage.
     pub loss: Option<f32>,
+    /// Loss of every token in nats `[rows]`; empty but on the last stage.
+    pub losses: Vec<f32>,
 }
 
 /// The weights of one stage at one step: enough to compute, not to train on.

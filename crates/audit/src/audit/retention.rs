@@ -1,0 +1,193 @@
+//! Keep boundary tensors, receipts and openings for as long as audits may need them, within a budget of bytes.
+//!
+//! Sender, receiver and worker each keep theirs for `retention_steps` steps and not into another epoch. Where memory
+//! does not suffice the oldest whole step goes first; [`Retention::reach`] says how far back a seat can still serve,
+//! so that an operator sees a budget that is too small before it costs a fault.
+
+use crate::{
+    draw::canary::{Canary, CanaryInput},
+    unit::{Commitment, Direction, Label, Receipt, StepHeader},
+};
+use std::{collections::BTreeMap, sync::Arc};
+use tessera_canon::Signed;
+
+/// Bytes that a receipt and its place in the index take.
+const RECEIPT_BYTES: usize = 512;
+
+/// A tensor that passed one of this seat's edges.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    pub values: Arc<[f32]>,
+    pub receipt: Receipt,
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        4 * self.values.len() + RECEIPT_BYTES
+    }
+}
+
+/// What this seat committed to in a step.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    pub header: Signed<StepHeader>,
+    pub commitment: Commitment,
+    pub canary: Option<(Canary, CanaryInput)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Step {
+    tensors: BTreeMap<(Label, Direction), Kept>,
+    committed: Option<Committed>,
+    bytes: usize,
+}
+
+/// Why something was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeepError {
+    #[error(
+        "{bytes} bytes of step {step} do not fit a retention of {budget} bytes; allow more memory, or audits will find nothing here"
+    )]
+    NoRoom { step: u64, bytes: usize, budget: usize },
+    #[error("step {step} is older than the {oldest} that is still kept")]
+    Old { step: u64, oldest: u64 },
+}
+
+/// The store.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    steps: BTreeMap<u64, Step>,
+    span: u64,
+    oldest: u64,
+    budget: usize,
+    bytes: usize,
+}
+
+impl Retention {
+    /// Keep `span` steps in at most `budget` bytes.
+    pub fn new(span: u32, budget: usize) -> Self {
+        Self { steps: BTreeMap::new(), span: span.into(), oldest: 0, budget, bytes: 0 }
+    }
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+    /// The oldest step that is still whole here.
+    pub fn reach(&self) -> u64 {
+        self.oldest
+    }
+
+    /// Keep a tensor of an edge. A second one for the same edge and direction replaces the first.
+    pub fn keep(
+        &mut self,
+        step: u64,
+        label: Label,
+        direction: Direction,
+        kept: Kept,
+    ) -> Result<(), KeepError> {
+        let bytes = kept.bytes();
+        self.make_room(step, bytes)?;
+        let entry = self.steps.entry(step).or_default();
+        let replaced = entry.tensors.insert((label, direction), kept).map_or(0, |old| old.bytes());
+        entry.bytes = entry.bytes + bytes - replaced;
+        self.bytes = self.bytes + bytes - replaced;
+        Ok(())
+    }
+    /// Keep what the seat committed to in a step.
+    pub fn keep_commitment(&mut self, step: u64, committed: Committed) -> Result<(), KeepError> {
+        let bytes = committed_bytes(&committed);
+        self.make_room(step, bytes)?;
+        let entry = self.steps.entry(step).or_default();
+        let replaced = entry.committed.replace(committed).as_ref().map_or(0, committed_bytes);
+        entry.bytes = entry.bytes + bytes - replaced;
+        self.bytes = self.bytes + bytes - replaced;
+        Ok(())
+    }
+    /// A tensor that is still here.
+    pub fn tensor(&self, step: u64, label: &Label, direction: Direction) -> Option<&Kept> {
+        self.steps.get(&step)?.tensors.get(&(*label, direction))
+    }
+    /// A commitment that is still here.
+    pub fn committed(&self, step: u64) -> Option<&Committed> {
+        self.steps.get(&step)?.committed.as_ref()
+    }
+    /// The run has come to `step`: what is older than the span goes.
+    pub fn advance(&mut self, step: u64) {
+        self.forget_before((step + 1).saturating_sub(self.span));
+    }
+    /// Another epoch has begun at `step`: nothing of the old one is kept or served (`verify` 11.8 rule 2).
+    pub fn erase(&mut self, step: u64) {
+        self.forget_before(step.max(self.steps.keys().next_back().map_or(0, |last| last + 1)));
+        self.oldest = step;
+    }
+
+    fn forget_before(&mut self, oldest: u64) {
+        self.oldest = self.oldest.max(oldest);
+        let kept = self.steps.split_off(&self.oldest);
+        self.steps = kept;
+        self.bytes = self.steps.values().map(|step| step.bytes).sum();
+    }
+
+    fn make_room(&mut self, step: u64, bytes: usize) -> Result<(), KeepError> {
+        if step < self.oldest {
+            return Err(KeepError::Old { step, oldest: self.oldest });
+        }
+        while self.bytes + bytes > self.budget {
+            match self.steps.keys().next() {
+                Some(first) if *first < step => self.forget_before(first + 1),
+                _ => return Err(KeepError::NoRoom { step, bytes, budget: self.budget }),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn committed_bytes(committed: &Committed) -> usize {
+    // Leaf, edges and tree of each unit.
+    RECEIPT_BYTES + committed.commitment.leaves().len() * 768
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unit::{receipt_for_tests, tests::leaf};
+    use tessera_canon::SecretKey;
+
+    fn kept(step: u64, values: usize) -> Kept {
+        let key = SecretKey::from_seed([1; 32]);
+        let leaf = leaf(&key, step, 1);
+        let receipt = receipt_for_tests(&leaf, &key, &key, [1; 16], Direction::Forward, leaf.x);
+        Kept { values: vec![0.0; values].into(), receipt }
+    }
+
+    #[test]
+    fn old_steps_go_by_age_and_by_memory() {
+        let each = 4 * 1000 + RECEIPT_BYTES;
+        let mut store = Retention::new(8, 10 * each);
+        for step in 0..8 {
+            store.keep(step, [1; 16], Direction::Forward, kept(step, 1000)).unwrap();
+        }
+        assert_eq!(store.bytes(), 8 * each);
+        store.advance(8);
+        assert!(store.tensor(0, &[1; 16], Direction::Forward).is_none());
+        assert!(store.tensor(1, &[1; 16], Direction::Forward).is_some());
+        assert_eq!((store.bytes(), store.reach()), (7 * each, 1));
+        assert!(matches!(
+            store.keep(0, [1; 16], Direction::Forward, kept(0, 1)),
+            Err(KeepError::Old { step: 0, oldest: 1 })
+        ));
+        for label in 2..9 {
+            store.keep(8, [label; 16], Direction::Forward, kept(8, 1000)).unwrap();
+        }
+        assert_eq!(store.bytes(), 10 * each, "the budget is never exceeded");
+        assert_eq!(store.reach(), 5, "whole steps went, the oldest first");
+        store.keep(8, [8; 16], Direction::Forward, kept(8, 1000)).unwrap();
+        let before = store.bytes();
+        store.keep(8, [8; 16], Direction::Forward, kept(8, 1000)).unwrap();
+        assert_eq!(store.bytes(), before, "a repetition takes no more");
+        let huge = store.keep(8, [20; 16], Direction::Forward, kept(8, 100_000));
+        assert!(matches!(huge, Err(KeepError::NoRoom { step: 8, .. })));
+        store.erase(9);
+        assert_eq!((store.bytes(), store.reach()), (0, 9));
+    }
+}
