@@ -263,7 +263,8 @@ mod tests {
         let flags = monitor.counts().1 - before;
         println!("flags among 1000 honest tensors: {flags}");
         assert!(flags <= 20, "{flags}");
-        let attacks: [(&str, fn(f32) -> f32); 5] = [
+        type Attack = fn(f32) -> f32;
+        let attacks: [(&str, Attack); 5] = [
             ("zeros", |_| 0.0),
             ("flip", |x| -x),
             ("ten times", |x| 10.0 * x),

@@ -326,7 +326,7 @@ fn an_honest_bit_flip_costs_one_step_of_the_ladder() {
         world.close(&did.sum);
     }
     assert_eq!(mismatches, 1, "one step down, no second");
-    put("31", 31, "honest bit flip", ["AUD", "-", "1.000", "1", "1", "no ban", "-100"]);
+    put("31", 31, "honest bit flip", ["AUD", "-", "asserted", "1", "1", "no ban", "-"]);
 }
 
 fn refused(world: &World, header: &Signed<StepHeader>) -> bool {
@@ -359,9 +359,9 @@ fn bad_headers_are_found_without_computing() {
     let [first, second] = &did.headers[..] else { panic!("two headers") };
     assert!(!refused(&world, first) && !refused(&world, second), "each alone is fine");
     assert!(Equivocation { first: first.clone(), second: second.clone() }.verify());
-    put("04", 4, "stale work", ["header", "1.000", "1.000", "1", "1", "-", "0"]);
-    put("18", 18, "free rider", ["list of units", "1.000", "1.000", "1", "1", "-", "0"]);
-    put("23", 23, "two headers", ["the pair", "1.000", "1.000", "1", "1", "1", "-200"]);
+    put("04", 4, "stale work", ["header", "asserted", "asserted", "1", "1", "-", "-"]);
+    put("18", 18, "free rider", ["list of units", "asserted", "asserted", "1", "1", "-", "-"]);
+    put("23", 23, "two headers", ["the pair", "asserted", "asserted", "1", "1", "1", "-"]);
 }
 
 /// Row 5: digests of other inputs contradict the receipts that the copier signed.
@@ -376,7 +376,7 @@ fn copied_digests_fit_no_other_unit() {
     world.allow(&pick, &did, 0);
     let task = world.task(&did, 0, &seed, None);
     assert_eq!(world.audit(2, task, None, None, None, None).verdict, Some(AuditVerdict::Inputs));
-    put("05", 5, "copied digests", ["receipts", "1.000", "1.000", "at any audit", "-", "-", "0"]);
+    put("05", 5, "copied digests", ["receipts", "asserted", "asserted", "at any audit", "-", "-", "-"]);
     // Before the reveal there is nothing to copy: the same leaf sealed by two seats shows two hashes.
     let [a, b] = [0, 1].map(|n| UnitSecret::of(&world.seats[n].key));
     let leaf = &peer.leaves[0];
@@ -430,7 +430,7 @@ fn wrong_labels_are_found_from_the_leaf_alone() {
             assert_eq!(data_end::check_with(&data, &spec, &leaf, microbatch).is_err(), cheating);
         }
     }
-    put("11", 11, "flipped labels", ["DATA, every unit", "1.000", "1.000", "1", "1", "-", "0"]);
+    put("11", 11, "flipped labels", ["DATA, every unit", "asserted", "asserted", "1", "1", "-", "-"]);
 }
 
 /// Rows 15 and 16: wrong sums.
@@ -468,7 +468,7 @@ fn wrong_sums_are_found_by_the_step_audit_and_the_random_vector() {
         })
         .collect();
     let (average, most) = (format!("{:.0} steps", mean(&until)), format!("{} steps", p95(&until)));
-    put("15", 15, "wrong gradient sum", ["STEP", "1.000", "1.000", &average, &most, "-", "0"]);
+    put("15", 15, "wrong gradient sum", ["STEP", "asserted", "asserted", &average, &most, "-", "-"]);
     // 0.25 % of steps: 400 expected, deviation 400 / sqrt(200) = 28.
     assert!((mean(&until) - 400.0).abs() < 4.0 * 28.3);
 
@@ -491,7 +491,7 @@ fn wrong_sums_are_found_by_the_step_audit_and_the_random_vector() {
         caught += u32::from(check_products(&products, z.product(0, &wrong)).is_err());
     }
     let recall = format!("{:.3}", f64::from(caught) / 100.0);
-    put("16", 16, "shard aggregator", ["SKETCH", "1.000", &recall, "1 step", "1 step", "-", "0"]);
+    put("16", 16, "shard aggregator", ["SKETCH", "asserted", &recall, "1 step", "1 step", "-", "-"]);
     assert_eq!(caught, 100);
 }
 
@@ -506,7 +506,7 @@ fn one_bit_of_another_optimizer_step_stands_alone_in_the_vote() {
     attackers::r17_optimizer::Optimizer.state(&mut bytes);
     let other = StageState::from_bytes(&world.spec, STAGE, &bytes).unwrap();
     assert_ne!(other.state_root(), honest);
-    put("17", 17, "wrong optimizer step", ["ROOT", "1.000", "1.000", "1 step", "1 step", "-", "0"]);
+    put("17", 17, "wrong optimizer step", ["ROOT", "asserted", "asserted", "1 step", "1 step", "-", "-"]);
 }
 
 /// Rows 19 to 21: false words of auditors, at the rate of second audits and canaries.
@@ -548,7 +548,7 @@ fn false_words_of_auditors_come_out() {
         }
         let recall = format!("{:.3}", found as f64 / second.max(1) as f64);
         let per = format!("{:.1} audits", audits as f64 / second.max(1) as f64);
-        put(&row.to_string(), row, name, ["second audit", "1.000", &recall, &per, "-", "-", "bond"]);
+        put(&row.to_string(), row, name, ["second audit", "asserted", &recall, &per, "-", "-", "-"]);
         assert!(second > 0 && found == second, "{name}: {found} of {second}");
     }
     // Without leaked digests a guess of dW is wrong whenever the work was right: the auditor convicts itself by its
@@ -595,7 +595,7 @@ fn ground_headers_are_audited_like_others() {
     }
     let (expected, deviation) = (steps as f64 * 0.1, (steps as f64 * 0.09).sqrt());
     let said = format!("audited {audited} of {steps}; {expected:.0} +- {deviation:.0} expected");
-    put("24", 24, "seed grinding", [&said, "-", "-", "-", "-", "-", "0"]);
+    put("24", 24, "seed grinding", [&said, "-", "-", "-", "-", "-", "-"]);
     assert!((audited as f64 - expected).abs() <= 3.0 * deviation);
 }
 
@@ -612,7 +612,12 @@ fn denials_void_units_and_garbage_change_nothing() {
     let task = world.task(&did, 0, &seed, None);
     assert_eq!(world.audit(1, task, None, None, None, None).verdict, Some(AuditVerdict::Inputs));
 
-    put("26", 26, "edge denial", ["RCPT, at an audit", "1.000", "1.000", "at any audit", "-", "-", "0"]);
+    put(
+        "26",
+        26,
+        "edge denial",
+        ["RCPT, at an audit", "asserted", "asserted", "at any audit", "-", "-", "-"],
+    );
 
     for attacker in [r29_not_finite::NotFinite::Nan, r29_not_finite::NotFinite::Infinity] {
         let mut attacker = attacker;
@@ -626,7 +631,7 @@ fn denials_void_units_and_garbage_change_nothing() {
     let task = world.task(&did, 0, &seed, None);
     assert_eq!(world.audit(1, task, None, None, None, None).verdict, Some(AuditVerdict::Y));
 
-    put("29", 29, "NaN, infinity", ["receiver: unit void", "1.000", "1.000", "1", "1", "-", "0"]);
+    put("29", 29, "NaN, infinity", ["receiver: unit void", "asserted", "asserted", "1", "1", "-", "-"]);
     // Garbage: whatever decodes is either the honest bytes again or refused by what checks it.
     let honest = world.work(0, 4, &mut Honest);
     let header = &honest.headers[0];
@@ -657,11 +662,11 @@ fn denials_void_units_and_garbage_change_nothing() {
         count(got.is_ok_and(fits), bytes == encode(&open));
     }
     let said = format!("{refused} of {total} refused, {same} unchanged");
-    put("30", 30, "malformed messages", [&said, "-", "1.000", "1", "1", "-", "0"]);
+    put("30", 30, "malformed messages", [&said, "-", "asserted", "1", "1", "-", "-"]);
     assert_eq!(refused + same, total);
 }
 
-/// Row 25, in a simulation of seat draws alone: attackers with a share p of all identities hold all R seats of a stage.
+/// Row 25, in a simulation of seat draws alone, which runs none of this crate's code: attackers with a share p of all identities hold all R seats of a stage.
 /// Each epoch one seat is drawn anew; an honest newcomer computes the last step again before it votes, and the capture
 /// is over.
 #[test]
@@ -673,7 +678,7 @@ fn a_captured_stage_meets_an_honest_newcomer() {
     let (median, average) = (until[until.len() / 2], mean(&until));
     let (said, most) = (format!("{average:.2} epochs"), format!("{} epochs", p95(&until)));
     let name = "captured stage (draws simulated, p = 0.2)";
-    put("25", 25, name, ["newcomer", "1.000", "1.000", &said, &most, "1", "all pending"]);
+    put("25", 25, name, ["newcomer, by formula", "-", "-", &said, &most, "-", "-"]);
     // 1 / (1 - p) = 1.25.
     assert!(median <= 2 && (average - 1.25).abs() < 0.02);
 }
@@ -726,5 +731,5 @@ fn monitors_hold_crude_work_of_a_real_stage_and_miss_what_imitates_it() {
         assert!(if expected { held >= 7 } else { held <= 2 }, "{}: {held}", attacker.name());
     }
     assert!(honest <= 4, "{honest}");
-    put("28", 28, "forbidden requests", ["refused by name", "1.000", "1.000", "1", "1", "-", "0"]);
+    put("28", 28, "forbidden requests", ["refused by name", "asserted", "asserted", "1", "1", "-", "-"]);
 }

@@ -133,8 +133,8 @@ fn one_unit_in_the_last_place_changes_a_digest() {
     let mut workspace = Workspace::new(spec).unwrap();
     let mut passage = pass(&stages, 0, 1, &mut workspace);
     let width = spec.model.d_model as usize;
-    for at in 0..stages.len() {
-        let weights = stages[at].weights();
+    for (at, stage) in stages.iter().enumerate() {
+        let weights = stage.weights();
         let honest = reexec(&unit(at as u16, 0), weights, passage.work(at, 3), &mut workspace).unwrap();
         assert_eq!(at == 0, honest.dx == Hash::ZERO);
         let mut compute = |passage: &Passage, weights: &StageWeights| {
@@ -158,7 +158,7 @@ fn one_unit_in_the_last_place_changes_a_digest() {
             flip(&mut passage.gradients[at][..width]);
         }
         // Through the stored form: nothing else may change a state. One weight alone shows in the roots.
-        let mut bytes = stages[at].to_bytes();
+        let mut bytes = stage.to_bytes();
         let header = u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
         let last = weights.plan().tensors.iter().rposition(|tensor| tensor.rows > 1).unwrap();
         let (start, row) = (weights.plan().offsets()[last].start, weights.plan().tensors[last].cols);
@@ -166,7 +166,7 @@ fn one_unit_in_the_last_place_changes_a_digest() {
             bytes[12 + header + 4 * offset] ^= 1;
         }
         let other = StageState::from_bytes(spec, at as u16, &bytes).unwrap();
-        assert_ne!(other.state_root(), stages[at].state_root());
+        assert_ne!(other.state_root(), stage.state_root());
         assert_ne!(weights_root(other.weights()), weights_root(weights));
         assert_ne!(results(&compute(&passage, other.weights())), results(&honest), "stage {at}: W");
         assert_eq!(compute(&passage, weights), honest, "everything was put back");
@@ -199,12 +199,12 @@ fn probes_go_forward_only_and_bad_values_void_a_unit() {
     let (spec, stages) = (&WORLD.0, stages());
     let mut workspace = Workspace::new(spec).unwrap();
     let passage = pass(&stages, 0, 0, &mut workspace);
-    for at in 0..3 {
+    for (at, stage) in stages.iter().enumerate() {
         let mut work = passage.work(at, 3);
         work.probe = true;
-        let outputs = execute(&unit(at as u16, 0), stages[at].weights(), work, &mut workspace).unwrap();
+        let outputs = execute(&unit(at as u16, 0), stage.weights(), work, &mut workspace).unwrap();
         assert!(outputs.dx.is_empty() && outputs.dw.is_none());
-        let digests = outputs.digests(stages[at].weights(), work);
+        let digests = outputs.digests(stage.weights(), work);
         assert_eq!((digests.dx, digests.dw), (Hash::ZERO, Hash::ZERO));
         assert_ne!(digests.y, Hash::ZERO);
     }

@@ -81,7 +81,8 @@ fn an_honest_step_is_the_plain_sum_bit_for_bit() {
 
 #[test]
 fn one_bad_seat_is_bounded_in_every_way_it_can_turn() {
-    let attacks: [(&str, fn(&[i64]) -> Vec<i64>); 5] = [
+    type Attack = fn(&[i64]) -> Vec<i64>;
+    let attacks: [(&str, Attack); 5] = [
         ("flip", |g| g.iter().map(|x| -x).collect()),
         ("flip x10", |g| g.iter().map(|x| -10 * x).collect()),
         ("flip x1000", |g| g.iter().map(|x| -1000 * x).collect()),

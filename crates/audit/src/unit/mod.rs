@@ -16,7 +16,7 @@
 //! has no sender above it and the last none below: there the label is the seat's own. No tier is recorded: there
 //! is only the exact one.
 //!
-//! This module only carries digests; [`crate::reexec`] makes them.
+//! This module only carries digests; [`mod@crate::reexec`] makes them.
 
 mod anchor;
 mod header;
