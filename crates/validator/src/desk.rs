@@ -17,12 +17,14 @@ use commonware_p2p::{Receiver, Recipients, Sender};
 use commonware_runtime::{Handle, Spawner};
 use commonware_storage::Context as StorageContext;
 use futures::{FutureExt as _, StreamExt as _, future::Fuse, stream::FuturesUnordered};
+use std::sync::Arc;
 use std::{pin::pin, time::Duration};
 use tessera_canon::{Blob, Hash, List, PublicKey, decode, encode, record};
 use tessera_chain::{
     Block, CertifiedHeader, Header, MAX_LINKS, MAX_PROVED_KEYS, ProvedEntry, StateProof, pack_absence,
     pack_presence,
 };
+use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{
     BlockContext, BlockSession, Cell, Key, MAX_TX_BYTES, Need, SignedTx, keys, query, record::Account,
 };
@@ -273,7 +275,10 @@ impl<E: Spawner + StorageContext> Desk<E> {
         signer: &PublicKey,
     ) -> Result<(), SubmitError> {
         let Some(tip) = self.app.journal.tip() else { return Ok(()) };
-        let mut session = BlockSession::new(BlockContext { height: tip.height + 1, ..tip.execution() });
+        let mut session = BlockSession::with_referee(
+            BlockContext { height: tip.height + 1, ..tip.execution() },
+            Arc::new(UnitReferee),
+        );
         session.vouch(tx, signer);
         let refusal = loop {
             match session.inadmissible(tx) {

@@ -7,10 +7,12 @@
 //! see a state that no block made.
 
 use crate::verified::Verified;
+use std::sync::Arc;
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
 };
+use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{
     Action, BlockContext, BlockSession, Cell, Event, Key, Need, Outcome, Receipt, SignedTx, keys,
 };
@@ -69,7 +71,7 @@ pub(crate) async fn execute<C: Cells>(
 ) -> Result<Executed, C::Error> {
     let first = context.height == 1;
     let initial = if first { genesis.clone() } else { GenesisCells::new() };
-    let mut session = BlockSession::new(context);
+    let mut session = BlockSession::with_referee(context, Arc::new(UnitReferee));
     let supply = async |session: &mut BlockSession, Need(keys): Need| {
         let wanted: Vec<Key> = keys.iter().filter(|key| !initial.contains_key(*key)).copied().collect();
         for (key, cell) in wanted.iter().zip(cells.fetch(&wanted).await?) {

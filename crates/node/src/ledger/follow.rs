@@ -12,6 +12,7 @@ use std::{
 };
 use tessera_canon::Hash;
 use tessera_chain::{Block, event_root};
+use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{Event, Genesis, MemState};
 use tessera_validator::{FinalizedBlock, ValidatorHandle};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -144,7 +145,8 @@ async fn fill(
         let block = validator.block_at(height).await.ok_or(Unfilled::Gone(height))?;
         let index = index.clone();
         let executed = tokio::task::spawn_blocking(move || {
-            let outcome = held.state.run_block(block.header().execution(), block.txs());
+            let outcome =
+                held.state.run_block_with(block.header().execution(), Arc::new(UnitReferee), block.txs());
             if event_root(&outcome.events) != block.header().event_root {
                 return Err(Unfilled::Differs(height));
             }

@@ -15,8 +15,10 @@ use commonware_glue::{
 };
 use commonware_runtime::deterministic;
 use std::pin::Pin;
+use std::sync::Arc;
 use tessera_canon::Hash;
 use tessera_chain::Block;
+use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{MemState, invariants};
 
 type Marshal = marshal::core::Mailbox<Scheme, Standard<Block>>;
@@ -200,7 +202,7 @@ impl SameHistory {
                 return Err(format!("validator {index} stores a state that no block has"));
             };
             header = block.header().clone();
-            expected.run_block(header.execution(), block.txs());
+            expected.run_block_with(header.execution(), Arc::new(UnitReferee), block.txs());
         }
         for (key, cell) in &expected.0 {
             let got = stored.get(&blake3::Digest(key.0)).await.map_err(|error| error.to_string())?;
@@ -261,7 +263,7 @@ impl Walk {
             return Err(format!("block {height} does not follow its parent"));
         }
         not_forbidden(&committee.misdeeds, &block)?;
-        let outcome = state.run_block(header.execution(), block.txs());
+        let outcome = state.run_block_with(header.execution(), Arc::new(UnitReferee), block.txs());
         if let Some(receipt) = outcome.receipts.iter().find(|receipt| !receipt.includable()) {
             return Err(format!("block {height} has a transaction that may not be included: {receipt:?}"));
         }
