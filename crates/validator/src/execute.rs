@@ -7,6 +7,7 @@
 //! see a state that no block made.
 
 use crate::verified::Verified;
+use std::sync::Arc;
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
