@@ -3,11 +3,10 @@
 //! One routine serves proposing and checking, so that both give the same root: the ledger's session decides
 //! what a transaction writes, a refused one leaves nothing behind, and writes come out sorted by key. Cells that
 //! almost every transaction needs are fetched for all of them at once: one read of many cells is much cheaper
-//! than many reads, and a cell too many changes nothing. The network's genesis cells enter the state in block 1, before anything else, so state sync and restart never
-//! see a state that no block made.
+//! than many reads, and a cell too many changes nothing. The network's genesis cells enter the state in block 1, before
+//! anything else, so state sync and restart never see a state that no block made.
 
 use crate::verified::Verified;
-use std::sync::Arc;
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
