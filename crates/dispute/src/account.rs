@@ -1,9 +1,9 @@
 //! Compute a unit as its program says and keep every tensor: what a party of a dispute tells.
 //!
 //! An [`Account`] starts from [`Material`], which both sides hold. Operations are run by the fast kernels; the
-//! inner values of an operation are computed one by one, when its part is in dispute, and kept. That is slow and takes
-//! some hundred bytes a value, so large attention layers (8 sequences of 512: two hundred million values) are beyond an
-//! account, though not beyond the game.
+//! inner values of an operation are computed one by one, when its part is in dispute, and kept. Of a
+//! large attention layer these are too many to keep (8 sequences of 512: two hundred million), so that an account cannot
+//! play such a part, though the game can.
 //!
 //! [`Account::replace`] makes an account of what somebody else says, or of a lie.
 
