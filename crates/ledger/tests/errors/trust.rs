@@ -28,7 +28,7 @@ pub(crate) fn cases(t: &mut Table) {
     world.ok(2, good);
     let id = claim_key(&world, 0, 1);
     t.case(&mut world, 1, step(id, truth.commit(&[])), "Child");
-    t.case(&mut world, 1, step(id, lie.prove(&[0])), "Turn");
+    t.case(&mut world, 1, step(id, Escalate { bond: 1 }), "Turn");
     let mut path = Vec::new();
     while dispute(&world, &id).unwrap().phase != DisputePhase::Prove {
         let committed = lie.commit(&path);
