@@ -519,7 +519,12 @@ fn false_words_of_auditors_come_out() {
         [(19, "colluding auditor"), (20, "lazy auditor, digests leaked"), (21, "false accusation")]
     {
         let (mut audits, mut second, mut found) = (0u64, 0u64, 0u64);
-        for _ in 0..40 * trials() {
+        for audit in 0..40 * trials() {
+            // What is kept of one step has a bound.
+            if audit % 40 == 39 {
+                let sum = world.work(1, 2, &mut Honest).sum;
+                world.close(&sum);
+            }
             let mut lazy = r06_lazy::Lazy;
             let did = if row == 19 { world.work(0, 1, &mut lazy) } else { world.work(0, 1, &mut Honest) };
             let seed = world.anchor(&[&did.headers[0].value]);

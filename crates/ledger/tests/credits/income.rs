@@ -8,22 +8,7 @@ const RUN: Hash = Hash([9; 32]);
 /// Pay 300 epochs of up to 50 credits to `shares`; each owner claims every `claims` epochs and at the end.
 fn earned(shares: &[u128], claims: u64, seed: u64) -> Vec<u64> {
     let mut random = Prf::new(Domain::new("tessera/test/income/v1"), &seed.to_be_bytes());
-    let mut credits = Credits {
-        run: RUN,
-        active: shares.iter().sum(),
-        pending: 0,
-        voided: 0,
-        acc: Wide::default(),
-        rem: 0,
-        pool: 0,
-        total: 0,
-        owner_in: 0,
-        owner_out: 0,
-        notes: 0,
-        auctioned: 0,
-        locked: 0,
-        series: 0,
-    };
+    let mut credits = Credits { active: shares.iter().sum(), ..Credits::new(RUN) };
     let fresh = |shares: &u128| Owner {
         run: RUN,
         account: PublicKey::default(),

@@ -234,22 +234,7 @@ fn p11_the_designers_least_work_decides() {
 }
 
 fn fresh_credits(active: u128) -> Credits {
-    Credits {
-        run: RUN,
-        active,
-        pending: 0,
-        voided: 0,
-        acc: Wide::default(),
-        rem: 0,
-        pool: 0,
-        total: 0,
-        owner_in: 0,
-        owner_out: 0,
-        notes: 0,
-        auctioned: 0,
-        locked: 0,
-        series: 0,
-    }
+    Credits { active, ..Credits::new(RUN) }
 }
 fn owner_of(shares: u128) -> Owner {
     let account = PublicKey::default();

@@ -178,25 +178,7 @@ impl World {
                 paused_until: 0,
             },
         );
-        self.put(
-            keys::credits(&run),
-            Credits {
-                run,
-                active: 1,
-                pending: 0,
-                voided: 0,
-                acc: Wide::default(),
-                rem: 0,
-                pool: 0,
-                total: 0,
-                owner_in: 0,
-                owner_out: 0,
-                notes: 0,
-                auctioned: 0,
-                locked: 0,
-                series: 0,
-            },
-        );
+        self.put(keys::credits(&run), Credits { active: 1, ..Credits::new(run) });
         for stage in 0..stages {
             let accounts: Vec<PublicKey> =
                 self.hosts[usize::from(stage)].iter().map(SecretKey::public).collect();
