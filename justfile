@@ -59,6 +59,10 @@ weight-vectors:
 ledger-seeds COUNT="200":
     TESSERA_SEEDS={{COUNT}} cargo nextest run -p tessera-validator --test virtual_time chaos --no-capture
 
+# Slow lane: sizes and times of what a light client verifies in a state of CELLS cells; 2.4 GB of memory for each million.
+proofs CELLS="2000000":
+    TESSERA_CELLS={{CELLS}} cargo nextest run -p tessera-client --test light --no-capture sizes_and_times
+
 # Slow lane: kill real validators with `kill -9` at random moments; nothing final may be lost.
 ledger-kills COUNT="50" SEED="1":
     TESSERA_KILLS={{COUNT}} TESSERA_SEED={{SEED}} cargo nextest run -p tessera-cli --test kills --no-capture
