@@ -91,7 +91,7 @@ peer *ARGS:
 neon *ARGS:
     scripts/check_neon.sh {{ARGS}}
 
-# Slow lane: fuzz a decoder (targets: frames, rpc, ledger_tx, ledger_cells, ledger_block, http_query, run_spec, stage_state). Needs `cargo install cargo-fuzz`; works on stable.
+# Slow lane: fuzz a decoder (targets: frames, rpc, ledger_tx, ledger_cells, ledger_block, http_query, dispute_proof, run_spec, stage_state). Needs `cargo install cargo-fuzz`; works on stable.
 fuzz TARGET="frames" SECONDS="600":
     RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{TARGET}} -- -max_total_time={{SECONDS}} -max_len=4096
 
