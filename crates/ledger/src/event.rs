@@ -94,6 +94,7 @@ choice! {
         115 => AuditRevealed(AuditRevealed),
         116 => CanaryOpened(CanaryOpened),
         117 => FalseAudit(FalseAudit),
+        118 => RolledBack(RolledBack),
         // Governance.
         140 => Proposed(Proposed),
         141 => VoteCast(VoteCast),

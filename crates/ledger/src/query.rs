@@ -273,6 +273,10 @@ pub fn movable_shares(
     };
     held.saturating_sub(vesting.locked(&lock))
 }
+/// The newest rollback of a run.
+pub fn rollback(get: impl Fn(&Key) -> Option<Cell>, run: &Hash) -> Option<Rollback> {
+    read(get, &keys::rollback(run, 0))
+}
 /// The open disputes.
 pub fn disputes(get: impl Fn(&Key) -> Option<Cell>) -> Vec<Dispute> {
     list(&get, &keys::list_of_disputes()).iter().filter_map(|id| dispute(&get, id)).collect()

@@ -89,7 +89,7 @@ records! {
     73 => MarketParams,
     // Trust.
     80 => TrustParams, 81 => Conduct, 83 => Dispute, 84 => DisputeLevel, 85 => DisputeProof,
-    86 => Panel, 87 => AuditVote, 88 => AuditStats, 89 => Canary,
+    86 => Panel, 87 => AuditVote, 88 => AuditStats, 89 => Canary, 90 => Rollback,
     // Governance.
     100 => GovernanceTerms, 101 => Proposal, 102 => ProposalMotion, 103 => Tally, 104 => Ballot, 105 => VoteLock,
     106 => Delegation, 107 => Proposer, 108 => Assembly, 109 => ChamberWork, 110 => History,
@@ -271,6 +271,7 @@ mod tests {
                 phase: DisputePhase::Prove,
                 kind: Some(crate::trust::kind::Kind::Dot),
                 evidence: hash,
+                work: Some(crate::trust::record::Work { generation: 1, step: 1 }),
                 level: 1,
                 proof: 1,
                 deadline: 1,

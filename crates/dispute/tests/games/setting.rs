@@ -122,12 +122,17 @@ pub fn play(
     let of = world.index_of(&claim.account);
     let tree = MerkleTree::new(vec![Hash([5; 32]), evidence]);
     let (network, root) = (world.network, tree.root());
-    let statement = Statement { network, run, window: 0, stage, account: claim.account, root };
+    let (generation, step, rest) = (0, 0, Hash::ZERO);
+    let account = claim.account;
+    let statement = Statement { network, run, window: 0, stage, account, generation, step, root, rest };
     let accusation = Accusation {
         kind: Kind::Dot,
         evidence,
         path: tree.path(1).unwrap(),
+        generation,
+        step,
         root,
+        rest,
         signature: key(of).sign(STATEMENT, &statement),
     };
     world.ok(

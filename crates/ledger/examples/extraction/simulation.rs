@@ -236,6 +236,7 @@ impl Swarm {
             stage,
             entries: list(entries),
             state_root: Hash::ZERO,
+            anchor: Hash::ZERO,
             loss,
         };
         let signers = quorum(seats.len() as u32) as usize;

@@ -161,6 +161,8 @@ record! {
         pub entries: List<WorkEntry, MAX_SEATS>,
         /// Root of the stage's state after the window.
         pub state_root: Hash,
+        /// Merkle root over the headers that the stage's seats signed for the window's steps.
+        pub anchor: Hash,
         /// Held-out loss in micro-nats per token; from the last stage only.
         pub loss: Option<u32>,
     }

@@ -218,6 +218,10 @@ record! {
         /// Number of claims.
         pub claims: u16,
         pub state_root: Hash,
+        /// [`crate::action::WindowReport::anchor`].
+        pub anchor: Hash,
+        /// The first beacon after the report, which draws audits of what is anchored; zeros before it.
+        pub seed: Hash,
         pub loss: Option<u32>,
         /// Bit i: seat i signed.
         pub signers: u64,

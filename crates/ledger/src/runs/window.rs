@@ -133,6 +133,8 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
             stage: report.stage,
             claims: report.entries.len() as u16,
             state_root: report.state_root,
+            anchor: report.anchor,
+            seed: Hash::ZERO,
             loss: report.loss,
             signers,
             height: view.context.height,

@@ -3,7 +3,7 @@
 use crate::trust::{kind::Kind, record::Verdict};
 use tessera_canon::{Blob, Domain, Hash, MerklePath, PublicKey, Signature, choice, record};
 
-/// Signed by a trainer over what its work of a window gave: [`Statement`].
+/// Signed by a trainer over what its work of a step gave: [`Statement`].
 pub const STATEMENT: Domain = Domain::new("tessera/ledger/statement/v1");
 /// Hashed by an auditor before anybody may know its verdict: [`AuditOpening`].
 pub const AUDIT: Domain = Domain::new("tessera/ledger/audit/v1");
@@ -16,14 +16,20 @@ pub const MAX_CHILDREN: usize = 8192;
 pub const MAX_PROOF_PART: usize = 12_288;
 
 record! {
-    /// What a trainer signs of its work in a window: the Merkle root over the digests of its units.
+    /// What a trainer signs of its work in a step: the Merkle root over the digests of what it claims.
     pub struct Statement {
         pub network: Hash,
         pub run: Hash,
+        /// The window in which the work is reported.
         pub window: u32,
         pub stage: u16,
         pub account: PublicKey,
+        /// How often the run had been rolled back ([`crate::record::Rollback`]).
+        pub generation: u32,
+        pub step: u64,
         pub root: Hash,
+        /// Digest of what else the trainer says of the step, which the ledger does not read.
+        pub rest: Hash,
     }
 }
 
@@ -35,9 +41,12 @@ record! {
         pub evidence: Hash,
         /// Where it stands below `root`.
         pub path: MerklePath,
-        /// [`Statement::root`].
+        /// Of the [`Statement`], with the fields below.
+        pub generation: u32,
+        pub step: u64,
         pub root: Hash,
-        /// The accused's signature of the [`Statement`].
+        pub rest: Hash,
+        /// The accused's signature of it.
         pub signature: Signature,
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     error::TxError,
     event::{DisputeClosed, DisputeMoved, DisputeOpened, FalseAudit, Reason},
     keys,
-    record::{Claim, ClaimState, Dispute, DisputePhase, Panel, Run, RunTerms, StageReport, Verdict},
+    record::{Claim, ClaimState, Dispute, DisputePhase, Panel, Run, RunTerms, StageReport, Verdict, Work},
     runs::policy,
     store::{Stop, View},
     trust::{game, kind::Kind, panel, params, slashing},
@@ -44,7 +44,10 @@ fn check_accusation(view: &View<'_>, dispute: &Dispute, accusation: &Accusation)
         window: dispute.window,
         stage: dispute.stage,
         account: dispute.accused,
+        generation: accusation.generation,
+        step: accusation.step,
         root: accusation.root,
+        rest: accusation.rest,
     };
     let signed = |key: &PublicKey| key.verify(STATEMENT, &statement, &accusation.signature);
     if !account::signed_then(view, &dispute.accused, window_of(view, dispute)?, signed)? {
@@ -54,6 +57,13 @@ fn check_accusation(view: &View<'_>, dispute: &Dispute, accusation: &Accusation)
         return Err(TxError::Evidence { detail: "the evidence is not part of the statement" }.into());
     }
     Ok(())
+}
+
+/// The dispute is about what `accusation` names.
+fn take(dispute: &mut Dispute, accusation: &Accusation) {
+    dispute.kind = Some(accusation.kind);
+    dispute.evidence = accusation.evidence;
+    dispute.work = Some(Work { generation: accusation.generation, step: accusation.step });
 }
 
 /// The heights in which the accused worked on the window: since its stage reported the one before, up to the report.
@@ -123,14 +133,14 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenDispute
         phase: DisputePhase::Commit,
         kind: None,
         evidence: Hash::ZERO,
+        work: None,
         level: 0,
         proof: 0,
         deadline: view.context.height.saturating_add(step.step_blocks),
     };
     if let Some(accusation) = &action.accusation {
         check_accusation(view, &dispute, accusation)?;
-        dispute.kind = Some(accusation.kind);
-        dispute.evidence = accusation.evidence;
+        take(&mut dispute, accusation);
     } else {
         dispute.paneled = true;
         dispute.phase = DisputePhase::Panel;
@@ -198,6 +208,7 @@ pub(crate) fn open_by_audit(
             phase: DisputePhase::Panel,
             kind: None,
             evidence: Hash::ZERO,
+            work: None,
             level: 0,
             proof: 0,
             deadline,
@@ -325,8 +336,7 @@ fn accuse(
         return Err(TxError::Role { expected: dispute.challenger.to_string(), got: *sender }.into());
     }
     check_accusation(view, dispute, accusation)?;
-    dispute.kind = Some(accusation.kind);
-    dispute.evidence = accusation.evidence;
+    take(dispute, accusation);
     dispute.phase = DisputePhase::Commit;
     Ok(())
 }
@@ -410,6 +420,7 @@ pub(crate) fn close(
         }
         Some(verdict) => {
             stats.guilty += 1;
+            view.put(keys::audit_stats(&dispute.run), stats.clone());
             account::credit_for(view, &dispute.challenger, dispute.bond, bond)?;
             account::credit_for(view, &dispute.challenger, dispute.counter, won)?;
             slashing::punish(view, &dispute, verdict)?;

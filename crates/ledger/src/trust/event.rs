@@ -61,6 +61,11 @@ record! {
 }
 
 record! {
+    /// The run goes back to the state before `step`.
+    pub struct RolledBack { pub run: Hash, pub generation: u32, pub step: u64 }
+}
+
+record! {
     /// An auditor's word was proven false.
     pub struct FalseAudit { pub panel: Hash, pub auditor: PublicKey, pub bond: u128 }
 }

@@ -38,6 +38,7 @@ fn dispute(evidence: Hash) -> Dispute {
         phase: DisputePhase::Commit,
         kind: Some(Kind::Dot),
         evidence,
+        work: None,
         level: 0,
         proof: 0,
         deadline: 0,

@@ -31,6 +31,11 @@ pub fn dispute_proof(id: &Hash, at: u16) -> Key {
     key(85, (*id, at))
 }
 
+/// [`crate::record::Rollback`] number `generation`, and at 0 the newest.
+pub fn rollback(run: &Hash, generation: u32) -> Key {
+    key(90, (*run, generation))
+}
+
 /// [`crate::record::Panel`].
 pub fn panel(id: &Hash) -> Key {
     key(86, *id)

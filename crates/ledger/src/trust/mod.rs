@@ -31,6 +31,7 @@ pub mod panel;
 pub mod params;
 pub mod record;
 pub mod referee;
+pub mod rollback;
 pub mod slashing;
 
 pub use deterrence::{deterrence, minimum_bond};

@@ -73,8 +73,10 @@ pub(crate) fn draw(view: &mut View<'_>) -> Result<(), Stop> {
     }
     for key in view.list_items(&keys::list_of_reports())? {
         view.list_remove(keys::list_of_reports(), key);
-        if let Some(report) = view.get::<StageReport>(&key)? {
+        if let Some(mut report) = view.get::<StageReport>(&key)? {
+            report.seed = view.context.beacon;
             pick(view, &report)?;
+            view.put(key, report);
         }
     }
     canary::draw(view)

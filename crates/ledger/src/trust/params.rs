@@ -31,6 +31,13 @@ record! {
         pub canary_pay: u128,
         /// Held until a canary is opened.
         pub canary_deposit: u128,
+        /// Units that are audited after their commitment, and those of an account's first `probation_windows`, in
+        /// 1/10 000. Watched accounts' are audited `watch_factor` times as often.
+        pub unit_rate: u16,
+        pub probation_rate: u16,
+        pub probation_windows: u32,
+        /// False units that may stay in a run's weights; one more and the run is rolled back.
+        pub tolerated_units: u32,
         /// Epochs of serving before which not everything is transferable.
         pub serving_lock: u32,
     }
@@ -51,6 +58,10 @@ impl Default for TrustParams {
             canary_rate: 200,
             canary_pay: 1_000_000,
             canary_deposit: 1_000_000,
+            unit_rate: 100,
+            probation_rate: 2000,
+            probation_windows: 4,
+            tolerated_units: 0,
             serving_lock: 2016,
         }
     }

@@ -58,6 +58,24 @@ record! {
 }
 
 record! {
+    /// When work was done: how often the run had been rolled back by then, and in which step.
+    pub struct Work { pub generation: u32, pub step: u64 }
+}
+
+record! {
+    /// The run went back to an earlier step, because later ones contained work that was proven false. The newest one
+    /// is the run's generation; each has its own cell.
+    pub struct Rollback {
+        pub run: Hash,
+        /// Counts rollbacks, from 1.
+        pub generation: u32,
+        /// Steps that remain: the state before this step is the one to go on from.
+        pub step: u64,
+        pub height: u64,
+    }
+}
+
+record! {
     /// An open dispute; its id is the key of the claim.
     pub struct Dispute {
         pub id: Hash,
@@ -79,6 +97,8 @@ record! {
         pub phase: DisputePhase,
         pub kind: Option<Kind>,
         pub evidence: Hash,
+        /// Of the evidence.
+        pub work: Option<Work>,
         pub level: u8,
         /// Bytes of the proof so far.
         pub proof: u16,

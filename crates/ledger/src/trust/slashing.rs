@@ -22,7 +22,7 @@ use crate::{
     runs::{bond, policy},
     seat,
     store::{Stop, View},
-    trust::params,
+    trust::{panel, params, rollback},
 };
 use tessera_canon::{Hash, PublicKey};
 
@@ -155,6 +155,11 @@ pub(crate) fn punish(view: &mut View<'_>, dispute: &Dispute, verdict: Verdict) -
         conduct.mismatches = conduct.mismatches.saturating_add(1);
         conduct.last = now;
         conduct.watched_until = now + u64::from(params.watch_windows);
+    }
+    if verdict >= Verdict::Mismatch
+        && let Some(work) = &dispute.work
+    {
+        rollback::order(view, id, work, panel::stats(view, id)?.guilty)?;
     }
     account::credit_for(view, &dispute.challenger, reward, (Reason::DisputeWon, &dispute.id))?;
     account::to_fund(view, taken - reward)?;

@@ -53,9 +53,12 @@ fn accusation(history: &History, run: Hash, place: (u32, u16), accused: &PublicK
     let evidence = told(at).evidence();
     let tree = MerkleTree::new(vec![evidence, Hash::ZERO]);
     let (network, root) = (history.world.network, tree.root());
-    let statement = Statement { network, run, window, stage, account: *accused, root };
+    let (generation, step, rest) = (0, 0, Hash::ZERO);
+    let statement =
+        Statement { network, run, window, stage, account: *accused, generation, step, root, rest };
     let signature = key(history.world.index_of(accused)).sign(STATEMENT, &statement);
-    Accusation { kind: Kind::Dot, evidence, path: tree.path(0).expect("the first leaf"), root, signature }
+    let path = tree.path(0).expect("the first leaf");
+    Accusation { kind: Kind::Dot, evidence, path, generation, step, root, rest, signature }
 }
 
 fn open(history: &mut History) -> Option<(u32, Action)> {

@@ -82,7 +82,10 @@ fn rotating_a_key_neither_hides_a_lie_nor_makes_one() {
             window,
             stage: 0,
             account: public(2),
+            generation: 0,
+            step: 0,
             root: accusation.root,
+            rest: Hash::ZERO,
         };
         accusation.signature = key(by).sign(STATEMENT, &statement);
         action

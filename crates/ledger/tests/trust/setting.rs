@@ -102,13 +102,19 @@ pub fn accusation(world: &World, window: u32, of: u32, told: &Account) -> Accusa
         window,
         stage: 0,
         account: public(of),
+        generation: 0,
+        step: 0,
         root: tree.root(),
+        rest: Hash::ZERO,
     };
     Accusation {
         kind: Kind::Dot,
         evidence,
         path: tree.path(1).expect("it is there"),
+        generation: 0,
+        step: 0,
         root: tree.root(),
+        rest: Hash::ZERO,
         signature: key(of).sign(STATEMENT, &statement),
     }
 }

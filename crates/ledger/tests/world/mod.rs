@@ -179,6 +179,7 @@ impl World {
             stage,
             entries: list(entries),
             state_root: digest(BEACON, &(window, stage)),
+            anchor: Hash::ZERO,
             loss,
         }
     }

@@ -141,6 +141,7 @@ impl Trainer {
             stage: self.config.stage,
             entries: List::new(entries).ok()?,
             state_root: after.state_root,
+            anchor: Hash::ZERO,
             loss: after.loss.map(|loss| u32::try_from(loss).unwrap_or(u32::MAX)),
         })
     }
