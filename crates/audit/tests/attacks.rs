@@ -22,11 +22,13 @@ use tessera_audit::{
         rate::Standing,
     },
     execute,
-    unit::{Commitment, Equivocation, HEADER, StepHeader, UnitId, UnitSecret, check_leaf},
+    unit::{Commitment, Equivocation, SignedHeader, StepHeader, UnitId, UnitSecret, check_leaf},
 };
-use tessera_canon::{Hash, PublicKey, Signed, decode, encode};
+use tessera_canon::{Hash, PublicKey, decode, encode};
 use tessera_model::{Dataset, GradSum, StageInput, StageState, StageTarget};
 use world::{Honest, STAGE, World};
+
+const LOT: tessera_canon::Domain = tessera_canon::Domain::new("tessera/test-lot/v1");
 
 fn trials() -> usize {
     std::env::var("TESSERA_TRIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
@@ -242,13 +244,20 @@ fn the_chance_to_be_caught_is_that_of_the_table() {
             loop {
                 let mut label = [0; 16];
                 label[..8].copy_from_slice(&number.to_le_bytes());
-                let unit =
-                    UnitId { run: world.run(), epoch: 0, step: number, stage: 1, label, slot: 0, worker };
+                let unit = UnitId {
+                    run: world.run(),
+                    generation: 0,
+                    step: number,
+                    stage: 1,
+                    label,
+                    slot: 0,
+                    worker,
+                };
                 let seed = Seed { beacon: world.beacon(), anchor: Hash([4; 32]) };
                 number += 1;
                 bad += 1;
                 // The VRF's output is uniform; here a hash stands for it.
-                let lot = tessera_canon::digest(HEADER, &(seed.beacon, 1u8));
+                let lot = tessera_canon::digest(LOT, &(seed.beacon, 1u8));
                 if seed.picks(&unit, &standing, &params) || duplicate::is_marked(&lot, blind) {
                     break;
                 }
@@ -329,7 +338,7 @@ fn an_honest_bit_flip_costs_one_step_of_the_ladder() {
     put("31", 31, "honest bit flip", ["AUD", "-", "asserted", "1", "1", "no ban", "-"]);
 }
 
-fn refused(world: &World, header: &Signed<StepHeader>) -> bool {
+fn refused(world: &World, header: &SignedHeader) -> bool {
     world.context().admit(header, None).is_err()
 }
 
@@ -377,10 +386,11 @@ fn copied_digests_fit_no_other_unit() {
     let task = world.task(&did, 0, &seed, None);
     assert_eq!(world.audit(2, task, None, None, None, None).verdict, Some(AuditVerdict::Inputs));
     put("05", 5, "copied digests", ["receipts", "asserted", "asserted", "at any audit", "-", "-", "-"]);
-    // Before the reveal there is nothing to copy: the same leaf sealed by two seats shows two hashes.
-    let [a, b] = [0, 1].map(|n| UnitSecret::of(&world.seats[n].key));
+    // A claim names its worker: the peer's is of no use to another seat.
     let leaf = &peer.leaves[0];
-    assert_ne!(leaf.sealed(&a.salt(&leaf.unit)), leaf.sealed(&b.salt(&leaf.unit)));
+    let mut taken = leaf.clone();
+    taken.unit.worker = world.seats[0].key.public();
+    assert_ne!(leaf.claim().digest(), taken.claim().digest());
 }
 
 /// Row 11: the data end is checked without weights, every unit of it.
@@ -401,7 +411,7 @@ fn wrong_labels_are_found_from_the_leaf_alone() {
             }
             let unit = UnitId {
                 run: spec.run_id(),
-                epoch: 0,
+                generation: 0,
                 step: 0,
                 stage: last,
                 label: [1; 16],
@@ -462,8 +472,7 @@ fn wrong_sums_are_found_by_the_step_audit_and_the_random_vector() {
     let account = world.seats[0].key.public();
     let until: Vec<u64> = (0..200)
         .map(|n| {
-            let seed =
-                |step: u64| Seed { beacon: Hash([n; 32]), anchor: tessera_canon::digest(HEADER, &step) };
+            let seed = |step: u64| Seed { beacon: Hash([n; 32]), anchor: tessera_canon::digest(LOT, &step) };
             (1..).find(|step| seed(*step).picks_step(&account, *step, &params)).unwrap()
         })
         .collect();
@@ -591,7 +600,7 @@ fn ground_headers_are_audited_like_others() {
             standing,
         };
         let header = StepHeader { step, ..base.headers[0].value.clone() };
-        let header = grinding.headers(&key, Signed::new(&key, HEADER, header)).remove(0);
+        let header = grinding.headers(&key, SignedHeader::new(&key, header)).remove(0);
         let believed = Seed { beacon: guess, anchor: header.value.id() };
         assert!(!believed.picks(&unit, &standing, &params), "the grinding worked on the guess");
         guess = world.beacon();
@@ -641,12 +650,11 @@ fn denials_void_units_and_garbage_change_nothing() {
     let honest = world.work(0, 4, &mut Honest);
     let header = &honest.headers[0];
     let open = {
-        let secret = UnitSecret::of(&world.seats[0].key);
         let units =
             honest.leaves.iter().map(|leaf| (leaf.clone(), world.up.public(), world.down.public())).collect();
-        let commitment = Commitment::new(&secret, units).unwrap();
+        let commitment = Commitment::new(units, &[]).unwrap();
         let (leaf, path) = commitment.open(&honest.leaves[0].unit).unwrap();
-        tessera_audit::audit::UnitOpen { salt: secret.salt(&leaf.unit), leaf, path, x: None, dy: None }
+        tessera_audit::audit::UnitOpen { leaf, path, x: None, dy: None }
     };
     let (mut refused, mut same, mut total) = (0, 0, 0);
     let mut malformed = r30_malformed::Malformed { count: 500 };
@@ -655,14 +663,14 @@ fn denials_void_units_and_garbage_change_nothing() {
         (total, refused, same) = (total + 1, refused + u32::from(!good), same + u32::from(unchanged));
     };
     for bytes in malformed.garbage(&encode(header)) {
-        let got = decode::<Signed<StepHeader>>(&bytes);
+        let got = decode::<SignedHeader>(&bytes);
         count(got.is_ok_and(|got| world.context().admit(&got, None).is_ok()), bytes == encode(header));
     }
     for bytes in malformed.garbage(&encode(&open)) {
         let got = decode::<tessera_audit::audit::UnitOpen>(&bytes);
         let fits = |got: tessera_audit::audit::UnitOpen| {
             let receipts = got.x.is_none() && got.dy.is_none();
-            receipts && check_leaf(&header.value, &got.leaf, &got.salt, &got.path).is_ok()
+            receipts && check_leaf(&header.value, &got.leaf, &got.path).is_ok()
         };
         count(got.is_ok_and(fits), bytes == encode(&open));
     }
@@ -672,11 +680,11 @@ fn denials_void_units_and_garbage_change_nothing() {
 }
 
 /// Row 25, in a simulation of seat draws alone, which runs none of this crate's code: attackers with a share p of
-/// all identities hold all R seats of a stage. Each epoch one seat is drawn anew; an honest newcomer computes the last step again before it votes, and the capture
+/// all identities hold all R seats of a stage. Each generation one seat is drawn anew; an honest newcomer computes the last step again before it votes, and the capture
 /// is over.
 #[test]
 fn a_captured_stage_meets_an_honest_newcomer() {
-    let mut prf = tessera_canon::Prf::new(HEADER, b"captured");
+    let mut prf = tessera_canon::Prf::new(LOT, b"captured");
     let honest = |prf: &mut tessera_canon::Prf| prf.below(100) >= 20;
     let mut until: Vec<u64> = (0..20_000).map(|_| (1..).find(|_| honest(&mut prf)).unwrap_or(0)).collect();
     until.sort_unstable();
@@ -700,7 +708,8 @@ fn what_would_give_other_stages_away_is_refused() {
     for asker in [stranger, replica] {
         for request in attacker.requests(&unit) {
             // A replica may have its own stage's weights.
-            let own = tessera_audit::audit::Request::Weights { stage: unit.stage, epoch: unit.epoch };
+            let own =
+                tessera_audit::audit::Request::Weights { stage: unit.stage, generation: unit.generation };
             if asker == stranger || request != own {
                 asked += 1;
                 refused += u32::from(world.seats[0].served.serve(&asker, &request).is_err());
@@ -744,7 +753,8 @@ fn monitors_hold_crude_work_of_a_real_stage_and_miss_what_imitates_it() {
             let store = world.seats[0].served.retention();
             let y = store.tensor(step, &leaf.out, Direction::Forward).unwrap();
             let dx = store.tensor(step, &leaf.unit.label, Direction::Backward).unwrap();
-            let flags = [monitors[0].observe(&y.values).unwrap(), monitors[1].observe(&dx.values).unwrap()];
+            let flags =
+                [monitors[0].observe(&y.numbers()).unwrap(), monitors[1].observe(&dx.numbers()).unwrap()];
             held += u32::from(flags.iter().any(|flags| !flags.is_empty()));
         }
         held

@@ -145,7 +145,7 @@ fn a_second_audit_tells_false_words_and_echoes_apart() {
     use attackers::*;
     let own = |world: &World| UnitId {
         run: world.run(),
-        epoch: 0,
+        generation: 0,
         step: 0,
         stage: 1,
         label: [0; 16],
@@ -208,14 +208,14 @@ fn what_would_widen_who_holds_what_is_refused_by_name() {
     for request in attacker.requests(&unit) {
         let refused = world.seats[0].served.serve(&stranger, &request).err();
         let refused = refused.unwrap_or_else(|| panic!("{request:?} was answered"));
-        let past = matches!(refused, Refusal::Epoch { .. });
+        let past = matches!(refused, Refusal::Generation { .. });
         assert!(refused.is_offence() || past, "{request:?}: {refused}");
     }
     let mut refused =
         |asker: &PublicKey, request: &Request| world.seats[0].served.serve(asker, request).err();
-    let weights = |stage, epoch| Request::Weights { stage, epoch };
+    let weights = |stage, generation| Request::Weights { stage, generation };
     assert_eq!(refused(&drawn, &weights(2, 0)), Some(Refusal::OtherStage { own: 1, asked: 2 }));
-    assert_eq!(refused(&drawn, &weights(1, 3)), Some(Refusal::Epoch { now: 0, asked: 3 }));
+    assert_eq!(refused(&drawn, &weights(1, 3)), Some(Refusal::Generation { now: 0, asked: 3 }));
     assert_eq!(refused(&stranger, &weights(1, 0)), Some(Refusal::NotOfStage { asker: stranger, stage: 1 }));
     assert_eq!(refused(&drawn, &weights(1, 0)), None, "a replica may have its own stage");
     assert_eq!(refused(&drawn, &Request::Tokens { unit: unit.clone() }), Some(Refusal::Tokens));
@@ -225,9 +225,9 @@ fn what_would_widen_who_holds_what_is_refused_by_name() {
         assert_eq!(refused(&drawn, &tensor), None);
     }
     assert_eq!(refused(&drawn, &tensor), Some(Refusal::TooOften));
-    let past = UnitId { epoch: 1, ..unit.clone() };
+    let past = UnitId { generation: 1, ..unit.clone() };
     let old = Request::Tensor { unit: past, direction: Direction::Forward };
-    assert_eq!(refused(&drawn, &old), Some(Refusal::Epoch { now: 0, asked: 1 }));
+    assert_eq!(refused(&drawn, &old), Some(Refusal::Generation { now: 0, asked: 1 }));
 
     // The leaf is for one who has committed under its own name.
     let key = world.seats[1].key.clone();
@@ -242,11 +242,11 @@ fn what_would_widen_who_holds_what_is_refused_by_name() {
     let good = Signed::new(&key, tessera_audit::audit::COMMITMENT, commitment(drawn));
     assert_eq!(refused(&drawn, &Request::Open(good.clone())), None);
 
-    // A new epoch erases everything, and what is gone is gone.
-    world.seats[0].served.enter_epoch(1, 1);
+    // A new generation erases everything, and what is gone is gone.
+    world.seats[0].served.enter_generation(1, 1);
     assert_eq!(world.seats[0].served.retention().bytes(), 0);
     let refused = world.seats[0].served.serve(&drawn, &Request::Open(good)).err();
-    assert_eq!(refused, Some(Refusal::Epoch { now: 1, asked: 0 }));
+    assert_eq!(refused, Some(Refusal::Generation { now: 1, asked: 0 }));
     let _ = seed;
 }
 
@@ -268,6 +268,7 @@ fn an_auditor_takes_nothing_that_does_not_fit() {
     else {
         panic!("the neighbour serves");
     };
+    let values = tessera_audit::audit::numbers(&values);
     let tensor = |values: Vec<f32>, receipt, direction, from| Input::Tensor {
         from,
         unit: unit.clone(),

@@ -18,7 +18,7 @@ static WORLD: LazyLock<(RunSpec, Dataset)> = LazyLock::new(|| {
 fn unit(stage: u16, step: u64) -> UnitId {
     UnitId {
         run: WORLD.0.run_id(),
-        epoch: 0,
+        generation: 0,
         step,
         stage,
         label: [1; 16],

@@ -28,7 +28,7 @@
 //! | 21 | [`r21_false_accusation`] | calls a good unit wrong |
 //! | 22 | [`r22_withholding`] | is silent when picked |
 //! | 23 | [`r23_equivocation`] | signs two headers |
-//! | 24 | [`r24_grinding`] | tries many salts |
+//! | 24 | [`r24_grinding`] | tries many labels |
 //! | 26 | [`r26_edge_denial`] | denies what it sent |
 //! | 27 | [`r27_mimic`] | keeps every statistic of a monitor |
 //! | 28 | [`r28_forbidden_requests`] | asks for other stages' weights and for tokens |
@@ -72,9 +72,9 @@ pub mod r31_bit_flip;
 use crate::{
     audit::{Answer, AuditVerdict, Computed, Refusal, Request},
     reexec::{Outputs, UnitDigests},
-    unit::{StepHeader, UnitId, UnitLeaf},
+    unit::{SignedHeader, UnitId, UnitLeaf},
 };
-use tessera_canon::{Domain, Hash, Prf, SecretKey, Signed};
+use tessera_canon::{Domain, Hash, Prf, SecretKey};
 use tessera_model::{GradPart, GradSum};
 
 const NOISE: Domain = Domain::new("tessera/attackers/noise/v1");
@@ -106,7 +106,7 @@ pub trait Attacker: Send {
         let _ = sum;
     }
     /// The headers it signs for a step, where one is honest.
-    fn headers(&mut self, key: &SecretKey, header: Signed<StepHeader>) -> Vec<Signed<StepHeader>> {
+    fn headers(&mut self, key: &SecretKey, header: SignedHeader) -> Vec<SignedHeader> {
         let _ = key;
         vec![header]
     }

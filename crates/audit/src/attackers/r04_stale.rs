@@ -3,8 +3,8 @@
 //! Refused by the header alone, without re-execution: it binds step and state root.
 
 use super::Attacker;
-use crate::unit::{HEADER, StepHeader};
-use tessera_canon::{SecretKey, Signed};
+use crate::unit::{SignedHeader, StepHeader};
+use tessera_canon::SecretKey;
 
 /// Row 4.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ impl Attacker for Stale {
     fn name(&self) -> &'static str {
         "stale work"
     }
-    fn headers(&mut self, key: &SecretKey, header: Signed<StepHeader>) -> Vec<Signed<StepHeader>> {
+    fn headers(&mut self, key: &SecretKey, header: SignedHeader) -> Vec<SignedHeader> {
         match &self.first {
             None => {
                 self.first = Some(header.value.clone());
@@ -27,11 +27,8 @@ impl Attacker for Stale {
             }
             Some(first) => {
                 let step = header.value.step;
-                vec![Signed::new(
-                    key,
-                    HEADER,
-                    StepHeader { step, previous: header.value.previous, ..first.clone() },
-                )]
+                let stale = StepHeader { step, previous: header.value.previous, ..first.clone() };
+                vec![SignedHeader::new(key, stale)]
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Commit to another seat's digests instead of computing.
 //!
-//! Every seat has other microbatches and leaves are salted, so there is nothing to copy before the commitment. Whoever
+//! Every seat has other microbatches and claims name their worker, so there is nothing to copy before the commitment. Whoever
 //! sells its digests privately sells those of other inputs: the leaf then contradicts a receipt that the copier
 //! signed itself.
 

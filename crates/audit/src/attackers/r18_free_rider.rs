@@ -3,8 +3,8 @@
 //! A seat is paid for the units of its header and for nothing else.
 
 use super::Attacker;
-use crate::unit::{HEADER, StepHeader};
-use tessera_canon::{SecretKey, Signed};
+use crate::unit::{SignedHeader, StepHeader};
+use tessera_canon::SecretKey;
 
 /// Row 18: claims units in its header that it has no leaves for.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ impl Attacker for FreeRider {
     fn name(&self) -> &'static str {
         "free rider"
     }
-    fn headers(&mut self, key: &SecretKey, header: Signed<StepHeader>) -> Vec<Signed<StepHeader>> {
-        vec![Signed::new(key, HEADER, StepHeader { units: self.claimed, ..header.value })]
+    fn headers(&mut self, key: &SecretKey, header: SignedHeader) -> Vec<SignedHeader> {
+        vec![SignedHeader::new(key, StepHeader { units: self.claimed, ..header.value })]
     }
 }

@@ -3,8 +3,8 @@
 //! The pair convicts without re-execution.
 
 use super::Attacker;
-use crate::unit::{HEADER, StepHeader};
-use tessera_canon::{Hash, SecretKey, Signed};
+use crate::unit::{SignedHeader, StepHeader};
+use tessera_canon::{Hash, SecretKey};
 
 /// Row 23.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,8 +17,8 @@ impl Attacker for Equivocating {
     fn name(&self) -> &'static str {
         "two headers"
     }
-    fn headers(&mut self, key: &SecretKey, header: Signed<StepHeader>) -> Vec<Signed<StepHeader>> {
+    fn headers(&mut self, key: &SecretKey, header: SignedHeader) -> Vec<SignedHeader> {
         let other = StepHeader { grad_root: Hash([0xee; 32]), ..header.value.clone() };
-        vec![header, Signed::new(key, HEADER, other)]
+        vec![header, SignedHeader::new(key, other)]
     }
 }

@@ -6,9 +6,9 @@ use super::Attacker;
 use crate::{
     draw::{pick::Seed, rate::Standing},
     params::AuditParams,
-    unit::{HEADER, StepHeader, UnitId},
+    unit::{SignedHeader, StepHeader, UnitId},
 };
-use tessera_canon::{Hash, SecretKey, Signed};
+use tessera_canon::{Hash, SecretKey};
 
 /// Row 24: chooses by its guess of the beacon, the last one it knows, and takes its header's digest for the anchor.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Attacker for Grinding {
     fn name(&self) -> &'static str {
         "seed grinding"
     }
-    fn headers(&mut self, key: &SecretKey, header: Signed<StepHeader>) -> Vec<Signed<StepHeader>> {
+    fn headers(&mut self, key: &SecretKey, header: SignedHeader) -> Vec<SignedHeader> {
         let tried = (0..self.tries).map(|n| {
             let mut canary = header.value.canary;
             canary.0[..8].copy_from_slice(&n.to_le_bytes());
@@ -38,6 +38,6 @@ impl Attacker for Grinding {
             !seed.picks(&self.unit, &self.standing, &self.params)
         };
         let found = tried.into_iter().find(harmless).unwrap_or(header.value);
-        vec![Signed::new(key, HEADER, found)]
+        vec![SignedHeader::new(key, found)]
     }
 }

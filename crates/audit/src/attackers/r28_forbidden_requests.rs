@@ -21,11 +21,11 @@ impl Attacker for ForbiddenRequests {
         "forbidden requests"
     }
     fn requests(&mut self, own: &UnitId) -> Vec<Request> {
-        let past = UnitId { epoch: own.epoch.wrapping_sub(1), ..own.clone() };
+        let past = UnitId { generation: own.generation.wrapping_sub(1), ..own.clone() };
         vec![
-            Request::Weights { stage: own.stage, epoch: own.epoch },
-            Request::Weights { stage: own.stage + 1, epoch: own.epoch },
-            Request::Weights { stage: own.stage.wrapping_sub(1), epoch: own.epoch },
+            Request::Weights { stage: own.stage, generation: own.generation },
+            Request::Weights { stage: own.stage + 1, generation: own.generation },
+            Request::Weights { stage: own.stage.wrapping_sub(1), generation: own.generation },
             Request::Tokens { unit: own.clone() },
             Request::Tensor { unit: own.clone(), direction: Direction::Forward },
             Request::Tensor { unit: past, direction: Direction::Backward },

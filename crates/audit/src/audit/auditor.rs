@@ -29,7 +29,7 @@ pub struct Task {
     pub header: StepHeader,
     /// Beacon of the draw.
     pub beacon: Hash,
-    /// Beacon of the epoch, on which canaries are drawn.
+    /// Beacon of the generation, on which canaries are drawn.
     pub epoch_beacon: Hash,
     /// Whether the input is tokens and the target is labels, which come from the run's data.
     pub from_data: [bool; 2],
@@ -234,7 +234,7 @@ impl Auditor {
             return Err(Ignored::NotExpected);
         }
         let told = &receipt.receipt;
-        let fits = (told.run, told.epoch, told.step) == (unit.run, unit.epoch, unit.step)
+        let fits = (told.run, told.generation, told.step) == (unit.run, unit.generation, unit.step)
             && told.label == label
             && told.direction == direction
             && told.from == neighbour
@@ -292,9 +292,9 @@ impl Auditor {
         let id = unit.id();
         let open = self.open.get_mut(&id).ok_or(Ignored::NotExpected)?;
         let Phase::Committed { report, mine, .. } = &open.phase else { return Err(Ignored::NotExpected) };
-        let UnitOpen { leaf, salt, path, .. } = &opening;
+        let UnitOpen { leaf, path, .. } = &opening;
         let place_is_right = leaf.unit == *unit && leaf.out == open.task.edges.out;
-        if !place_is_right || check_leaf(&open.task.header, leaf, salt, path).is_err() {
+        if !place_is_right || check_leaf(&open.task.header, leaf, path).is_err() {
             return Err(Ignored::BadOpening);
         }
         let verdict = compare(leaf, mine);

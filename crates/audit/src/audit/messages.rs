@@ -74,7 +74,6 @@ record! {
     /// The worker's opening of a unit, after the auditor's commitment.
     pub struct UnitOpen {
         pub leaf: UnitLeaf,
-        pub salt: Hash,
         pub path: MerklePath,
         /// Of the input; absent on the first stage.
         pub x: Option<Receipt>,

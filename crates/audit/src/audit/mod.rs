@@ -4,7 +4,7 @@
 //! auditor                          neighbours of the worker           audited worker
 //! fetch x, dy  ------------------> tensor + receipt (both signed)
 //!   (after half the time) -------------------------------------------> the same, as holder of last resort
-//! compute; commit H(y, dx, dw, trace, nonce)  ------------------------> opens the leaf: salt, path
+//! compute; commit H(y, dx, dw, trace, nonce)  ------------------------> opens the leaf: path
 //! reveal digests and verdict  ----------------------------------------> a canary? opens its seal
 //! MATCH, or CANARY, or a dispute on the first digest that differs
 //! ```
@@ -26,5 +26,5 @@ pub use auditor::{Auditor, Computed, Effect, FaultKind, Ignored, Input, MAX_TASK
 pub use messages::{
     AuditCommitment, AuditReport, AuditReveal, AuditVerdict, COMMITMENT, REVEAL, UnitOpen, compare,
 };
-pub use retention::{Committed, KeepError, Kept, Retention};
+pub use retention::{Committed, KeepError, Kept, Retention, numbers};
 pub use served::{Answer, Refusal, Request, Served};

@@ -1,15 +1,15 @@
 //! Keep boundary tensors, receipts and openings for as long as audits may need them, within a budget of bytes.
 //!
-//! Sender, receiver and worker each keep theirs for `retention_steps` steps and not into another epoch. Where memory
+//! Sender, receiver and worker each keep theirs for `retention_steps` steps and not into another generation. Where memory
 //! does not suffice the oldest whole step goes first; [`Retention::reach`] says how far back a seat can still serve,
 //! so that an operator sees a budget that is too small before it costs a fault.
 
 use crate::{
     draw::canary::{Canary, CanaryInput},
-    unit::{Commitment, Direction, Label, Receipt, StepHeader},
+    unit::{Commitment, Direction, Label, Receipt, SignedHeader},
 };
-use std::{collections::BTreeMap, sync::Arc};
-use tessera_canon::Signed;
+use bytes::Bytes;
+use std::collections::BTreeMap;
 
 /// Bytes that a receipt and its place in the index take.
 const RECEIPT_BYTES: usize = 512;
@@ -17,20 +17,31 @@ const RECEIPT_BYTES: usize = 512;
 /// A tensor that passed one of this seat's edges.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    pub values: Arc<[f32]>,
-    pub receipt: Receipt,
+    /// Bit patterns of `f32`, little-endian.
+    pub values: Bytes,
+    /// Absent while the other side has not signed.
+    pub receipt: Option<Receipt>,
 }
 
 impl Kept {
-    fn bytes(&self) -> usize {
-        4 * self.values.len() + RECEIPT_BYTES
+    /// The numbers that `values` holds.
+    pub fn numbers(&self) -> Vec<f32> {
+        numbers(&self.values)
     }
+    fn bytes(&self) -> usize {
+        self.values.len() + RECEIPT_BYTES
+    }
+}
+
+/// The numbers of which `bytes` are the bit patterns, little-endian; a rest below four bytes is dropped.
+pub fn numbers(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
 }
 
 /// What this seat committed to in a step.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    pub header: Signed<StepHeader>,
+    pub header: SignedHeader,
     pub commitment: Commitment,
     pub canary: Option<(Canary, CanaryInput)>,
 }
@@ -93,6 +104,13 @@ impl Retention {
         self.bytes = self.bytes + bytes - replaced;
         Ok(())
     }
+    /// Add the receipt of a tensor that is kept and has none.
+    pub fn countersigned(&mut self, step: u64, label: &Label, direction: Direction, receipt: Receipt) {
+        let kept = self.steps.get_mut(&step).and_then(|step| step.tensors.get_mut(&(*label, direction)));
+        if let Some(kept) = kept {
+            kept.receipt.get_or_insert(receipt);
+        }
+    }
     /// Keep what the seat committed to in a step.
     pub fn keep_commitment(&mut self, step: u64, committed: Committed) -> Result<(), KeepError> {
         let bytes = committed_bytes(&committed);
@@ -115,7 +133,7 @@ impl Retention {
     pub fn advance(&mut self, step: u64) {
         self.forget_before((step + 1).saturating_sub(self.span));
     }
-    /// Another epoch has begun at `step`: nothing of the old one is kept or served (`verify` 11.8 rule 2).
+    /// Another generation has begun at `step`: nothing of the old one is kept or served (`verify` 11.8 rule 2).
     pub fn erase(&mut self, step: u64) {
         self.forget_before(step.max(self.steps.keys().next_back().map_or(0, |last| last + 1)));
         self.oldest = step;
@@ -157,7 +175,7 @@ mod tests {
         let key = SecretKey::from_seed([1; 32]);
         let leaf = leaf(&key, step, 1);
         let receipt = receipt_for_tests(&leaf, &key, &key, [1; 16], Direction::Forward, leaf.x);
-        Kept { values: vec![0.0; values].into(), receipt }
+        Kept { values: vec![0; 4 * values].into(), receipt: Some(receipt) }
     }
 
     #[test]

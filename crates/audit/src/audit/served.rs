@@ -10,12 +10,10 @@ use super::{
 };
 use crate::{
     draw::{canary::CanaryOpening, pick::Pick},
-    unit::{Direction, Receipt, UnitEdges, UnitId, UnitSecret},
+    unit::{Direction, Receipt, UnitEdges, UnitId},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 use tessera_canon::{Hash, PublicKey, SecretKey, Signed};
 
 /// How often one auditor may fetch the same thing; more is a mistake or a nuisance.
@@ -32,7 +30,7 @@ pub enum Request {
     /// The seal of a canary that a reveal found.
     Canary(Signed<AuditReveal>),
     /// The weights of a stage.
-    Weights { stage: u16, epoch: u32 },
+    Weights { stage: u16, generation: u32 },
     /// Which tokens a unit consists of.
     Tokens { unit: UnitId },
 }
@@ -42,7 +40,8 @@ pub enum Request {
 #[allow(clippy::large_enum_variant)] // few exist at a time
 pub enum Answer {
     Tensor {
-        values: Arc<[f32]>,
+        /// As in [`super::Kept`].
+        values: Bytes,
         receipt: Receipt,
     },
     Open(Box<UnitOpen>),
@@ -62,8 +61,8 @@ pub enum Refusal {
         "tokens of units are nobody's to give: the first and the last stage compute them from the run's data"
     )]
     Tokens,
-    #[error("this is epoch {now}; material of epoch {asked} is erased and not given")]
-    Epoch { now: u32, asked: u32 },
+    #[error("this is generation {now}; material of generation {asked} is erased and not given")]
+    Generation { now: u32, asked: u32 },
     #[error("the beacon did not draw {asker} to audit this unit")]
     NotDrawn { asker: PublicKey },
     #[error("the commitment or reveal is not signed by {asker}; commit before asking for the leaf")]
@@ -104,9 +103,8 @@ struct Drawn {
 #[derive(Debug)]
 pub struct Served {
     key: SecretKey,
-    secret: UnitSecret,
     stage: u16,
-    epoch: u32,
+    generation: u32,
     retention: Retention,
     drawn: BTreeMap<Hash, Drawn>,
     given: BTreeMap<(Hash, PublicKey, u8), u8>,
@@ -115,13 +113,11 @@ pub struct Served {
 
 impl Served {
     /// A seat of `stage`.
-    pub fn new(key: SecretKey, stage: u16, epoch: u32, retention: Retention) -> Self {
-        let secret = UnitSecret::of(&key);
+    pub fn new(key: SecretKey, stage: u16, generation: u32, retention: Retention) -> Self {
         Self {
             key,
-            secret,
             stage,
-            epoch,
+            generation,
             retention,
             drawn: BTreeMap::new(),
             given: BTreeMap::new(),
@@ -154,9 +150,9 @@ impl Served {
         let drawn = &self.drawn;
         self.given.retain(|(unit, _, _), _| drawn.contains_key(unit));
     }
-    /// A new epoch has begun at `step`.
-    pub fn enter_epoch(&mut self, epoch: u32, step: u64) {
-        self.epoch = epoch;
+    /// A new generation has begun at `step`.
+    pub fn enter_generation(&mut self, generation: u32, step: u64) {
+        self.generation = generation;
         self.retention.erase(step);
         self.drawn.clear();
         self.given.clear();
@@ -165,7 +161,7 @@ impl Served {
     /// Answer `request` of `asker`, whose identity the transport has checked.
     pub fn serve(&mut self, asker: &PublicKey, request: &Request) -> Result<Answer, Refusal> {
         match request {
-            Request::Weights { stage, epoch } => self.weights(asker, *stage, *epoch),
+            Request::Weights { stage, generation } => self.weights(asker, *stage, *generation),
             Request::Tokens { .. } => Err(Refusal::Tokens),
             Request::Tensor { unit, direction } => {
                 self.check_drawn(asker, unit)?;
@@ -193,8 +189,8 @@ impl Served {
     }
 
     fn check_drawn(&self, asker: &PublicKey, unit: &UnitId) -> Result<(), Refusal> {
-        if unit.epoch != self.epoch {
-            return Err(Refusal::Epoch { now: self.epoch, asked: unit.epoch });
+        if unit.generation != self.generation {
+            return Err(Refusal::Generation { now: self.generation, asked: unit.generation });
         }
         match self.drawn.get(&unit.id()) {
             Some(drawn) if drawn.auditors.contains(asker) => Ok(()),
@@ -215,12 +211,12 @@ impl Served {
         Refusal::Gone { oldest: self.retention.reach() }
     }
 
-    fn weights(&self, asker: &PublicKey, stage: u16, epoch: u32) -> Result<Answer, Refusal> {
+    fn weights(&self, asker: &PublicKey, stage: u16, generation: u32) -> Result<Answer, Refusal> {
         if stage != self.stage {
             return Err(Refusal::OtherStage { own: self.stage, asked: stage });
         }
-        if epoch != self.epoch {
-            return Err(Refusal::Epoch { now: self.epoch, asked: epoch });
+        if generation != self.generation {
+            return Err(Refusal::Generation { now: self.generation, asked: generation });
         }
         if !self.stage_seats.contains(asker) {
             return Err(Refusal::NotOfStage { asker: *asker, stage });
@@ -236,8 +232,11 @@ impl Served {
             Direction::Backward => self.drawn.get(&unit.id()).map(|drawn| drawn.edges.out),
         };
         let kept = label.and_then(|label| self.retention.tensor(unit.step, &label, direction));
-        match kept.filter(|kept| kept.receipt.receipt.to == unit.worker) {
-            Some(kept) => Ok(Answer::Tensor { values: kept.values.clone(), receipt: kept.receipt.clone() }),
+        let signed = kept.and_then(|kept| Some((kept, kept.receipt.as_ref()?)));
+        match signed.filter(|(_, receipt)| receipt.receipt.to == unit.worker) {
+            Some((kept, receipt)) => {
+                Ok(Answer::Tensor { values: kept.values.clone(), receipt: receipt.clone() })
+            }
             None => Err(self.gone()),
         }
     }
@@ -249,10 +248,9 @@ impl Served {
         let committed = self.retention.committed(unit.step).ok_or_else(|| self.gone())?;
         let (leaf, path) = committed.commitment.open(unit).ok_or(Refusal::NotMine)?;
         let receipt = |label, direction| {
-            self.retention.tensor(unit.step, label, direction).map(|kept| kept.receipt.clone())
+            self.retention.tensor(unit.step, label, direction).and_then(|kept| kept.receipt.clone())
         };
         Ok(Answer::Open(Box::new(UnitOpen {
-            salt: self.secret.salt(unit),
             x: receipt(&unit.label, Direction::Forward),
             dy: receipt(&leaf.out, Direction::Backward),
             leaf,

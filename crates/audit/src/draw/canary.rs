@@ -137,7 +137,7 @@ impl CanaryOpening {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::{Commitment, StepContext, UnitSecret, tests::leaf};
+    use crate::unit::{Commitment, StepContext, tests::leaf};
 
     fn input(step: u64) -> CanaryInput {
         CanaryInput { run: Hash([1; 32]), beacon: Hash([2; 32]), step, stage: 1 }
@@ -150,16 +150,18 @@ mod tests {
         canary: Hash,
     ) -> (StepHeader, Vec<UnitLeaf>) {
         let context = StepContext {
+            network: Hash([3; 32]),
+            window: 0,
             run: Hash([1; 32]),
-            epoch: 0,
+            generation: 0,
             step,
             stage: 1,
             w_root: Hash([9; 32]),
             weights: Hash([8; 32]),
         };
         let units = leaves.into_iter().map(|leaf| (leaf, key.public(), key.public())).collect();
-        let commitment = Commitment::new(&UnitSecret::of(key), units).unwrap();
-        let header = commitment.header(key, 0, &context, Hash::ZERO, canary, Hash::ZERO).value;
+        let commitment = Commitment::new(units, &[]).unwrap();
+        let header = commitment.header(key, (0, 0), &context, Hash::ZERO, canary, Hash::ZERO).value;
         (header, commitment.leaves().to_vec())
     }
 

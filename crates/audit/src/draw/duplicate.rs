@@ -1,6 +1,6 @@
 //! Give some microbatches to two seats that cannot tell, and compare what they return (`verify` 11.4 step 5).
 //!
-//! The sender draws by its VRF over the epoch's beacon, the step and the microbatch; the beacon is later than the
+//! The sender draws by its VRF over the generation's beacon, the step and the microbatch; the beacon is later than the
 //! sender's key, so a key made to draw as its owner likes does not exist. The copy travels under a label of its own.
 //! After aggregation the sender reveals the draw; whoever was told of no duplicate can check that none was due.
 
@@ -21,7 +21,7 @@ record! {
     /// What the sender's draw depends on.
     pub struct DuplicateInput {
         pub run: Hash,
-        /// Beacon of the epoch in which the seats were drawn.
+        /// Beacon of the generation in which the seats were drawn.
         pub beacon: Hash,
         pub step: u64,
         /// Stage that receives.

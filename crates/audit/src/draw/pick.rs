@@ -5,7 +5,7 @@
 //! its auditor             argmin over eligible seats of H("auditor" | beacon | u | seat)
 //! the audit is audited    iff H("again" | beacon | u) < second_rate, by the next eligible seat
 //! ```
-//! The beacon is the first after the anchor that holds the commitment, so a worker that tries many salts, labels or
+//! The beacon is the first after the anchor that holds the commitment, so a worker that tries many labels or
 //! orders learns nothing: it would have to predict the beacon. The seed binds the anchor as well, so that a second
 //! anchor for the same step draws anew, and is itself proof of equivocation.
 
@@ -26,7 +26,7 @@ const AGAIN: Domain = Domain::new("tessera/audit/again/v1");
 pub struct Seed {
     /// First beacon after the anchor.
     pub beacon: Hash,
-    /// [`crate::unit::Anchor::id`].
+    /// Root over the headers, [`crate::unit::AnchorTree::root`].
     pub anchor: Hash,
 }
 
@@ -118,7 +118,7 @@ impl Seed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::{UnitSecret, tests::unit};
+    use crate::unit::tests::unit;
     use tessera_canon::SecretKey;
 
     fn seats(operators: &[u8]) -> Vec<Candidate> {
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(pick.unwrap().auditor, *last, "the same auditor again rather than none");
     }
 
-    /// `verify` 14 row 24. The worker may try as many salts, labels and headers as it likes before it commits; it picks
+    /// `verify` 14 row 24. The worker may try as many labels and headers as it likes before it commits; it picks
     /// the one that would be audited least under its best guess of the beacon, which is the present one.
     #[test]
     fn grinding_commitments_buys_nothing() {
@@ -240,12 +240,12 @@ mod tests {
         let (mut audited, mut guessed) = (0u64, 0u64);
         for n in 0..units {
             let now = seed(n);
-            // What varies with the worker's choice is the anchor, through salt and header, and the unit's own label.
+            // What varies with the worker's choice is the anchor, through the header, and the unit's own label.
             let choice = (0..tries).map(|try_| {
                 let mut unit = unit(&worker, n, 0);
                 unit.label[..8].copy_from_slice(&try_.to_le_bytes());
-                let salt = UnitSecret::of(&worker).salt(&unit);
-                (unit, digest(Domain::new("tessera/test-anchor/v1"), &(salt, try_)))
+                let anchor = digest(Domain::new("tessera/test-anchor/v1"), &(unit.id(), try_));
+                (unit, anchor)
             });
             let harmless = |(unit, anchor): &(UnitId, Hash)| {
                 !Seed { anchor: *anchor, ..now }.picks(unit, &standing, &params)

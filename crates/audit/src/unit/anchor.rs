@@ -1,40 +1,23 @@
 //! Fix all headers and votes of a stage and window by one hash on the ledger, before the beacon that draws audits.
 
-use tessera_canon::{Domain, Hash, MerklePath, MerkleTree, digest, record};
+use tessera_canon::{Domain, Hash, MerklePath, MerkleTree, digest};
 
 use super::StepHeader;
 
-const ANCHOR: Domain = Domain::new("tessera/anchor/v1");
 const ENTRY: Domain = Domain::new("tessera/anchor-entry/v1");
 
-record! {
-    /// What the ledger stores: 32 bytes and where they belong.
-    pub struct Anchor {
-        pub run: Hash,
-        pub epoch: u32,
-        pub stage: u16,
-        /// First step, and number of steps.
-        pub first: u64,
-        pub steps: u32,
-        /// Merkle root over headers and votes.
-        pub root: Hash,
-        /// Height from which on a beacon may draw audits of it.
-        pub beacon_from: u64,
-    }
+/// Generation, step, slot, digest of a header.
+type Place = (u32, u64, u16, Hash);
+
+fn place(header: &StepHeader) -> Place {
+    (header.generation, header.step, header.slot, header.id())
 }
 
-impl Anchor {
-    /// What the audit draw hashes.
-    pub fn id(&self) -> Hash {
-        digest(ANCHOR, self)
-    }
-}
-
-/// The tree below an anchor: the headers in the order of (step, slot), then the state roots that were voted, in the
+/// The tree below an anchor: the headers in the order of (generation, step, slot), then the state roots that were voted, in the
 /// order of steps and roots.
 #[derive(Clone, Debug)]
 pub struct AnchorTree {
-    headers: Vec<(u64, u16, Hash)>,
+    headers: Vec<Place>,
     tree: MerkleTree,
 }
 
@@ -44,24 +27,24 @@ impl AnchorTree {
         headers: impl IntoIterator<Item = &'a StepHeader>,
         votes: impl IntoIterator<Item = (u64, Hash)>,
     ) -> Self {
-        let mut headers: Vec<_> = headers.into_iter().map(|h| (h.step, h.slot, h.id())).collect();
+        let mut headers: Vec<_> = headers.into_iter().map(place).collect();
         headers.sort_unstable();
         headers.dedup();
         let mut votes: Vec<_> = votes.into_iter().collect();
         votes.sort_unstable();
         votes.dedup();
-        let leaves = headers.iter().map(|(_, _, id)| digest(ENTRY, &(0u8, *id)));
+        let leaves = headers.iter().map(|(_, _, _, id)| digest(ENTRY, &(0u8, *id)));
         let leaves = leaves.chain(votes.iter().map(|(step, root)| digest(ENTRY, &(1u8, (*step, *root)))));
         let tree = MerkleTree::new(leaves.collect());
         Self { headers, tree }
     }
-    /// The root for [`Anchor::root`].
+    /// What the stage's window report names.
     pub fn root(&self) -> Hash {
         self.tree.root()
     }
     /// Proof that `header` is anchored.
     pub fn path(&self, header: &StepHeader) -> Option<MerklePath> {
-        let at = self.headers.binary_search(&(header.step, header.slot, header.id())).ok()?;
+        let at = self.headers.binary_search(&place(header)).ok()?;
         self.tree.path(at as u64)
     }
 }
@@ -74,7 +57,7 @@ pub fn is_anchored(header: &StepHeader, path: &MerklePath, root: &Hash) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unit::{Commitment, StepContext, UnitSecret, tests::leaf};
+    use crate::unit::{Commitment, StepContext, tests::leaf};
     use tessera_canon::SecretKey;
 
     #[test]
@@ -82,16 +65,18 @@ mod tests {
         let header = |slot: u16, step: u64| {
             let key = SecretKey::from_seed([slot as u8 + 1; 32]);
             let context = StepContext {
+                network: Hash([3; 32]),
                 run: Hash([1; 32]),
-                epoch: 0,
-                step,
+                window: 0,
                 stage: 1,
+                generation: 0,
+                step,
                 w_root: Hash([9; 32]),
                 weights: Hash([8; 32]),
             };
             let leaves = vec![(leaf(&key, step, 1), key.public(), key.public())];
-            let commitment = Commitment::new(&UnitSecret::of(&key), leaves).unwrap();
-            commitment.header(&key, slot, &context, Hash::ZERO, Hash::ZERO, Hash::ZERO).value
+            let commitment = Commitment::new(leaves, &[]).unwrap();
+            commitment.header(&key, (slot, 0), &context, Hash::ZERO, Hash::ZERO, Hash::ZERO).value
         };
         let headers: Vec<StepHeader> =
             (0..3).flat_map(|slot| (0..4).map(move |step| header(slot, step))).collect();

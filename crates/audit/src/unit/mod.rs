@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! UnitLeaf      what one unit was computed from and what it gave: seven digests
-//! sealed leaf   H(salt, leaf): nobody can copy digests that he has not computed
 //! UnitList      public: the labels of the seat's units and whom they were exchanged with
-//! StepHeader    signed by the seat before gradients are exchanged: Merkle root over its sealed leaves, its gradient sum
+//! StepHeader    signed by the seat before gradients are exchanged: Merkle root over its claims, its gradient sum
 //! Anchor        on the ledger: Merkle root over the headers and votes of a stage and window
 //! ```
-//! The audit draw uses the first beacon after the anchor, so nothing in a leaf, salt or header can be chosen to
+//! The audit draw uses the first beacon after the anchor, so nothing in a leaf or header can be chosen to
 //! avoid it.
 //!
 //! **Where this differs from the specification.** A leaf names two labels: `label`, under which its input came, and
@@ -21,19 +20,16 @@
 mod anchor;
 mod header;
 mod receipt;
-mod statement;
 
 #[cfg(test)]
 pub(crate) use receipt::tests::receipt as receipt_for_tests;
 
-pub use anchor::{Anchor, AnchorTree, is_anchored};
+pub use anchor::{AnchorTree, is_anchored};
 pub use header::{
-    Commitment, Equivocation, HEADER, HeaderError, MAX_UNITS, StepContext, StepHeader, UnitEdges, UnitList,
-    check_leaf,
+    Commitment, Equivocation, HeaderError, MAX_UNITS, SignedHeader, StepContext, StepHeader, UnitEdges,
+    UnitList, check_leaf,
 };
 pub use receipt::{Direction, EdgeReceipt, RECEIPT, Receipt, ReceiptError};
-
-pub use statement::StatementTree;
 
 use tessera_canon::{Domain, Hash, PublicKey, SecretKey, digest, digest_parts, record};
 use tessera_dispute::claim::UnitClaim;
@@ -41,8 +37,6 @@ use tessera_dispute::claim::UnitClaim;
 const UNIT: Domain = Domain::new("tessera/unit/v1");
 const LABEL: Domain = Domain::new("tessera/unit-label/v1");
 const SECRET: Domain = Domain::new("tessera/unit-secret/v1");
-const SALT: Domain = Domain::new("tessera/unit-salt/v1");
-const SEALED: Domain = Domain::new("tessera/sealed-leaf/v1");
 
 /// An opaque name of a microbatch on one edge: tells the receiver nothing about which tokens it is.
 pub type Label = [u8; 16];
@@ -52,8 +46,8 @@ record! {
     #[derive(PartialOrd, Ord, Hash)]
     pub struct UnitId {
         pub run: Hash,
-        /// Ledger epoch in which the seats were drawn.
-        pub epoch: u32,
+        /// How often the run had been rolled back: steps that are done again are other work.
+        pub generation: u32,
         pub step: u64,
         pub stage: u16,
         /// Under which the sender gave it.
@@ -94,7 +88,7 @@ record! {
     }
 }
 
-/// What a seat makes labels and salts from; derived from its key, so that a restart finds the same ones.
+/// What a seat makes labels from; derived from its key, so that a restart finds the same ones.
 #[derive(Clone)]
 pub struct UnitSecret(Hash);
 
@@ -111,10 +105,6 @@ impl UnitSecret {
     /// What opens all labels of one edge and step: given out after aggregation, and worth nothing for another step.
     pub fn label_key(&self, run: &Hash, step: u64, stage: u16) -> Hash {
         digest(LABEL, &(self.0, (*run, step, stage)))
-    }
-    /// The salt of a unit's leaf.
-    pub fn salt(&self, unit: &UnitId) -> Hash {
-        digest(SALT, &(self.0, unit.id()))
     }
 }
 
@@ -133,11 +123,8 @@ pub fn label(key: &Hash, microbatch: u32, copy: u8) -> Label {
 }
 
 impl UnitLeaf {
-    /// The leaf as it stands in a header's tree.
-    pub fn sealed(&self, salt: &Hash) -> Hash {
-        digest(SEALED, &(*salt, self.clone()))
-    }
-    /// The part of it that a dispute is about.
+    /// What stands in a header's tree, and what a dispute is about. It names the worker, so nobody can pass off a
+    /// claim that he has not computed as his own. What it leaves out, the header says.
     pub fn claim(&self) -> UnitClaim {
         UnitClaim {
             run: self.unit.run,
@@ -169,7 +156,7 @@ pub(crate) mod tests {
     pub(crate) fn unit(worker: &SecretKey, step: u64, number: u8) -> UnitId {
         UnitId {
             run: Hash([1; 32]),
-            epoch: 0,
+            generation: 0,
             step,
             stage: 1,
             label: [number; 16],
@@ -192,22 +179,6 @@ pub(crate) mod tests {
             dw: hash(5),
             arithmetic: 1,
         }
-    }
-
-    #[test]
-    fn a_seal_hides_and_binds() {
-        let (a, b) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
-        let leaf = leaf(&a, 3, 7);
-        let (own, other) = (UnitSecret::of(&a).salt(&leaf.unit), UnitSecret::of(&b).salt(&leaf.unit));
-        assert_eq!(
-            own,
-            UnitSecret::of(&SecretKey::from_seed([1; 32])).salt(&leaf.unit),
-            "a restart keeps it"
-        );
-        assert_ne!(leaf.sealed(&own), leaf.sealed(&other));
-        let mut changed = leaf.clone();
-        changed.dw.0[31] ^= 1;
-        assert_ne!(leaf.sealed(&own), changed.sealed(&own));
     }
 
     #[test]

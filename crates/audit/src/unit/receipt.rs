@@ -24,7 +24,7 @@ record! {
     /// That a tensor passed from one seat to another.
     pub struct EdgeReceipt {
         pub run: Hash,
-        pub epoch: u32,
+        pub generation: u32,
         pub step: u64,
         /// The label of the edge, the same in both directions.
         pub label: Label,
@@ -33,8 +33,6 @@ record! {
         pub direction: Direction,
         /// Digest of the tensor as the receiver decodes it; with the lossless codec these are the bytes sent.
         pub digest: Hash,
-        /// The sender's clock, milliseconds; for people only.
-        pub time_ms: u64,
     }
 }
 
@@ -115,8 +113,10 @@ impl Receipt {
     ) -> Result<(), ReceiptError> {
         let receipt = &self.receipt;
         let wrong = |what| Err(ReceiptError::Other { which, what });
-        if (receipt.run, receipt.epoch, receipt.step) != (leaf.unit.run, leaf.unit.epoch, leaf.unit.step) {
-            return wrong("run, epoch or step");
+        if (receipt.run, receipt.generation, receipt.step)
+            != (leaf.unit.run, leaf.unit.generation, leaf.unit.step)
+        {
+            return wrong("run, generation or step");
         }
         if receipt.label != label {
             return wrong("label");
@@ -146,14 +146,13 @@ pub(crate) mod tests {
     ) -> Receipt {
         let receipt = EdgeReceipt {
             run: leaf.unit.run,
-            epoch: leaf.unit.epoch,
+            generation: leaf.unit.generation,
             step: leaf.unit.step,
             label,
             from: from.public(),
             to: to.public(),
             direction,
             digest,
-            time_ms: 0,
         };
         let half = receipt.sent(from);
         receipt.received(half, to).unwrap()

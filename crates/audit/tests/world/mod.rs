@@ -25,8 +25,8 @@ use tessera_audit::{
     reexec::Outputs,
     tensors,
     unit::{
-        Anchor, AnchorTree, Commitment, Direction, EdgeReceipt, Receipt, StepContext, StepHeader, UnitId,
-        UnitLeaf, UnitList, UnitSecret,
+        AnchorTree, Commitment, Direction, EdgeReceipt, Receipt, SignedHeader, StepContext, StepHeader,
+        UnitId, UnitLeaf, UnitList, UnitSecret,
     },
 };
 use tessera_canon::{Domain, Hash, PublicKey, SecretKey, Signed, digest};
@@ -57,7 +57,7 @@ pub struct Seat {
 
 /// What a seat did in a step.
 pub struct Did {
-    pub headers: Vec<Signed<StepHeader>>,
+    pub headers: Vec<SignedHeader>,
     pub list: UnitList,
     pub leaves: Vec<UnitLeaf>,
     /// Whether it cheated in the unit, in the order of `leaves`.
@@ -167,10 +167,12 @@ impl World {
     }
     pub fn context(&self) -> StepContext {
         StepContext {
+            network: Hash([3; 32]),
             run: self.run(),
-            epoch: 0,
-            step: self.step(),
+            window: 0,
             stage: STAGE,
+            generation: 0,
+            step: self.step(),
             w_root: self.root,
             weights: self.weights_root,
         }
@@ -208,7 +210,7 @@ impl World {
             self.next_microbatch += 1;
             let label = up_secret.label(&run, step, STAGE, number, 0);
             let out = own_secret.label(&run, step, STAGE + 1, number, 0);
-            let unit = UnitId { run, epoch: 0, step, stage: STAGE, label, slot, worker: key.public() };
+            let unit = UnitId { run, generation: 0, step, stage: STAGE, label, slot, worker: key.public() };
             let boundary = &self.pool[number as usize % self.pool.len()];
             let (x, dy) = (boundary.x.clone(), boundary.dy.clone());
             let work =
@@ -253,9 +255,9 @@ impl World {
         attacker.sum(&mut sum);
         let neighbours = (self.up.public(), self.down.public());
         let edges = leaves.iter().map(|leaf| (leaf.clone(), neighbours.0, neighbours.1)).collect();
-        let commitment = Commitment::new(&own_secret, edges).unwrap();
+        let commitment = Commitment::new(edges, &[]).unwrap();
         let previous = self.seats[seat].previous;
-        let honest = commitment.header(&key, slot, &self.context(), grad_root(&sum), seal, previous);
+        let honest = commitment.header(&key, (slot, 0), &self.context(), grad_root(&sum), seal, previous);
         let headers = attacker.headers(&key, honest);
         let at = hidden.as_ref().map(|canary| canary.at);
         let committed = Committed {
@@ -286,7 +288,8 @@ impl World {
         let kept = |from: &SecretKey, to: &SecretKey, label, direction, values: Vec<f32>| {
             let digest = tensors::boundary(&values, self.spec.model.d_model as usize);
             let receipt = receipt(leaf, from, to, label, direction, digest);
-            Kept { values: values.into(), receipt }
+            let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            Kept { values: values.into(), receipt: Some(receipt) }
         };
         let x = kept(&up, worker, label, Direction::Forward, x);
         let dy = kept(&down, worker, leaf.out, Direction::Backward, dy);
@@ -306,16 +309,7 @@ impl World {
     /// The ledger's anchor over these headers, and the seed that the next beacon makes of it.
     pub fn anchor(&mut self, headers: &[&StepHeader]) -> Seed {
         let tree = AnchorTree::new(headers.iter().copied(), [(self.step() + 1, Hash::ZERO)]);
-        let anchor = Anchor {
-            run: self.run(),
-            epoch: 0,
-            stage: STAGE,
-            first: self.step(),
-            steps: 1,
-            root: tree.root(),
-            beacon_from: self.beacons + 1,
-        };
-        Seed { beacon: self.beacon(), anchor: anchor.id() }
+        Seed { beacon: self.beacon(), anchor: tree.root() }
     }
 
     /// The task of auditing leaf `at` of `did`.
@@ -377,7 +371,7 @@ impl World {
                         let request = Request::Tensor { unit: unit.clone(), direction };
                         let answer = self.ask(&own.public(), &to, &request, &mut worker);
                         if let Some(Ok(Answer::Tensor { values, receipt })) = answer {
-                            let values = values.to_vec();
+                            let values = tessera_audit::audit::numbers(&values);
                             inputs.push_back(Input::Tensor { from: to, unit, direction, values, receipt });
                         }
                     }
@@ -512,14 +506,13 @@ pub fn receipt(
 ) -> Receipt {
     let receipt = EdgeReceipt {
         run: leaf.unit.run,
-        epoch: leaf.unit.epoch,
+        generation: leaf.unit.generation,
         step: leaf.unit.step,
         label,
         from: from.public(),
         to: to.public(),
         direction,
         digest,
-        time_ms: 0,
     };
     let half = receipt.sent(from);
     receipt.received(half, to).unwrap()
