@@ -1,7 +1,7 @@
 //! Catch false work: units committed, drawn for audit by a beacon, computed again, judged (`verify` sections 7, 11).
 //!
 //! ```text
-//! work      every unit leaves a salted leaf; a seat signs one header a step before gradients are exchanged   `unit`
+//! work      every unit leaves a leaf; a seat signs one header a step before gradients are exchanged   `unit`
 //! edges     both sides of an edge sign what passed; receivers watch for what is unlike                 `unit`, `monitor`
 //! anchor    the ledger fixes all headers of a stage and window; the next beacon draws audits                   `draw`
 //! audit     a seat of another operator fetches, computes, commits, sees the leaf, says what differs  `audit`, `reexec`
@@ -20,6 +20,7 @@ pub mod audit;
 pub mod averaging;
 pub mod data_end;
 pub mod draw;
+pub mod exchange;
 pub mod guard;
 pub mod monitor;
 pub mod params;

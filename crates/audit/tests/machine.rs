@@ -208,7 +208,7 @@ fn what_would_widen_who_holds_what_is_refused_by_name() {
     for request in attacker.requests(&unit) {
         let refused = world.seats[0].served.serve(&stranger, &request).err();
         let refused = refused.unwrap_or_else(|| panic!("{request:?} was answered"));
-        let past = matches!(refused, Refusal::Generation { .. });
+        let past = matches!(refused, Refusal::Generation { .. } | Refusal::NotDrawn { .. });
         assert!(refused.is_offence() || past, "{request:?}: {refused}");
     }
     let mut refused =
@@ -242,11 +242,14 @@ fn what_would_widen_who_holds_what_is_refused_by_name() {
     let good = Signed::new(&key, tessera_audit::audit::COMMITMENT, commitment(drawn));
     assert_eq!(refused(&drawn, &Request::Open(good.clone())), None);
 
-    // A new generation erases everything, and what is gone is gone.
-    world.seats[0].served.enter_generation(1, 1);
+    // What is undone is not served.
+    let step = unit.step;
+    world.seats[0].served.enter_generation(1, step + 1);
+    assert_ne!(world.seats[0].served.retention().bytes(), 0);
+    world.seats[0].served.enter_generation(2, step);
     assert_eq!(world.seats[0].served.retention().bytes(), 0);
     let refused = world.seats[0].served.serve(&drawn, &Request::Open(good)).err();
-    assert_eq!(refused, Some(Refusal::Generation { now: 1, asked: 0 }));
+    assert_eq!(refused, Some(Refusal::NotDrawn { asker: drawn }));
     let _ = seed;
 }
 
@@ -263,7 +266,7 @@ fn an_auditor_takes_nothing_that_does_not_fit() {
     auditor.step(0, Input::Assign(Box::new(task.clone()))).unwrap();
     assert_eq!(auditor.step(0, Input::Assign(Box::new(task.clone()))), Err(Ignored::NotExpected));
     let request = Request::Tensor { unit: unit.clone(), direction: Direction::Forward };
-    let Ok(tessera_audit::audit::Answer::Tensor { values, receipt }) =
+    let Ok(tessera_audit::audit::Answer::Tensor { values, receipt, .. }) =
         world.up_served.serve(&drawn, &request)
     else {
         panic!("the neighbour serves");
@@ -275,6 +278,7 @@ fn an_auditor_takes_nothing_that_does_not_fit() {
         direction,
         values,
         receipt,
+        other: None,
     };
     let up = world.up.public();
     let mut changed = values.to_vec();

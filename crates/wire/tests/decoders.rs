@@ -23,6 +23,7 @@ fn examples() -> Vec<Message> {
         window: 1,
         stage: 2,
         entries: List::new(vec![WorkEntry { account: key.public(), microbatches: 40 }]).unwrap(),
+        generation: 0,
         anchor: Hash([6; 32]),
         state_root: Hash([5; 32]),
         loss: Some(4_321_000),

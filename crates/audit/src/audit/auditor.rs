@@ -15,7 +15,7 @@ use crate::{
     unit::{Direction, Receipt, StepHeader, UnitEdges, UnitId, UnitLeaf, check_leaf},
 };
 use std::collections::BTreeMap;
-use tessera_canon::{Domain, Hash, PublicKey, SecretKey, Signed, digest};
+use tessera_canon::{Domain, Hash, MerklePath, PublicKey, SecretKey, Signed, digest};
 
 const NONCE: Domain = Domain::new("tessera/audit/nonce/v1");
 /// Most audits at a time.
@@ -60,6 +60,8 @@ pub enum Input {
         direction: Direction,
         values: Vec<f32>,
         receipt: Receipt,
+        /// Of what the worker sent over the same edge.
+        other: Option<Receipt>,
     },
     /// The result of [`Effect::Compute`]; `None` if the unit is void.
     Computed {
@@ -116,7 +118,15 @@ pub enum Effect {
     /// The audit is over.
     Done { unit: UnitId, verdict: AuditVerdict },
     /// Open a dispute: the worker's leaf against these digests.
-    Dispute { leaf: Box<UnitLeaf>, mine: Box<UnitDigests>, verdict: AuditVerdict },
+    Dispute {
+        leaf: Box<UnitLeaf>,
+        /// Of the leaf below the header's root.
+        path: MerklePath,
+        mine: Box<UnitDigests>,
+        verdict: AuditVerdict,
+        /// What the worker signed that contradicts its leaf: where the verdict is `Inputs` or `Sent`.
+        receipt: Option<Box<Receipt>>,
+    },
     /// Report a fault of another seat.
     Fault { account: PublicKey, unit: UnitId, kind: FaultKind },
 }
@@ -141,7 +151,7 @@ enum Phase {
     Fetching { parts: [Option<Vec<f32>>; 2], asked_worker: bool },
     Computing,
     Committed { report: AuditReport, mine: UnitDigests, until: u64 },
-    Accusing { leaf: UnitLeaf, mine: UnitDigests, at: u64, until: u64 },
+    Accusing { leaf: UnitLeaf, mine: UnitDigests, path: MerklePath, until: u64 },
 }
 
 #[derive(Debug)]
@@ -151,6 +161,9 @@ struct Open {
     asked: u64,
     phase: Phase,
     repeated_trace: Option<Hash>,
+    /// Receipts of x and dy, and of dx and y that the worker sent.
+    received: [Option<Receipt>; 2],
+    sent: [Option<Receipt>; 2],
     first: Option<Signed<AuditReveal>>,
     /// What this audit itself found, kept until the first auditor's word is here too.
     outcome: Option<(AuditVerdict, Option<UnitDigests>)>,
@@ -168,6 +181,10 @@ impl Auditor {
     /// An auditor without work.
     pub fn new(key: SecretKey, params: AuditParams) -> Self {
         Self { key, params, open: BTreeMap::new() }
+    }
+    /// Give up audits of units that were undone: of `step` and later, before generation `generation`.
+    pub fn undo(&mut self, generation: u32, step: u64) {
+        self.open.retain(|_, open| open.task.unit.step < step || open.task.unit.generation >= generation);
     }
     /// Audits under way.
     pub fn pending(&self) -> usize {
@@ -188,8 +205,12 @@ impl Auditor {
     pub fn step(&mut self, now: u64, input: Input) -> Result<Vec<Effect>, Ignored> {
         match input {
             Input::Assign(task) => self.assign(now, *task),
-            Input::Tensor { from, unit, direction, values, receipt } => {
-                self.tensor(from, &unit, direction, values, &receipt)
+            Input::Tensor { from, unit, direction, values, receipt, other } => {
+                let effects = self.tensor(from, &unit, direction, values, receipt)?;
+                if let (Some(open), Some(other)) = (self.open.get_mut(&unit.id()), other) {
+                    open.sent[usize::from(direction == Direction::Backward)] = Some(other);
+                }
+                Ok(effects)
             }
             Input::Computed { unit, result } => self.computed(now, &unit, result),
             Input::Opened { unit, open } => self.opened(now, &unit, *open),
@@ -208,8 +229,17 @@ impl Auditor {
             return Err(Ignored::Full);
         }
         let phase = Phase::Fetching { parts: [None, None], asked_worker: false };
-        let open =
-            Open { task, drawn: now, asked: now, phase, repeated_trace: None, first: None, outcome: None };
+        let open = Open {
+            task,
+            drawn: now,
+            asked: now,
+            phase,
+            repeated_trace: None,
+            received: [None, None],
+            sent: [None, None],
+            first: None,
+            outcome: None,
+        };
         let mut effects = fetches(&open, false);
         effects.extend(self.open.entry(id).or_insert(open).start());
         Ok(effects)
@@ -221,7 +251,7 @@ impl Auditor {
         unit: &UnitId,
         direction: Direction,
         values: Vec<f32>,
-        receipt: &Receipt,
+        receipt: Receipt,
     ) -> Result<Vec<Effect>, Ignored> {
         let open = self.open.get_mut(&unit.id()).ok_or(Ignored::NotExpected)?;
         let task = &open.task;
@@ -252,6 +282,7 @@ impl Auditor {
             };
         }
         parts[at] = Some(values);
+        open.received[at] = Some(receipt);
         Ok(open.start().into_iter().collect())
     }
 
@@ -293,11 +324,24 @@ impl Auditor {
         let open = self.open.get_mut(&id).ok_or(Ignored::NotExpected)?;
         let Phase::Committed { report, mine, .. } = &open.phase else { return Err(Ignored::NotExpected) };
         let UnitOpen { leaf, path, .. } = &opening;
-        let place_is_right = leaf.unit == *unit && leaf.out == open.task.edges.out;
-        if !place_is_right || check_leaf(&open.task.header, leaf, path).is_err() {
+        let task = &open.task;
+        if leaf.unit != *unit || check_leaf(&task.header, &task.edges, leaf, path).is_err() {
             return Err(Ignored::BadOpening);
         }
-        let verdict = compare(leaf, mine);
+        let mut verdict = compare(leaf, mine);
+        let mut contradiction = None;
+        if verdict == AuditVerdict::Inputs {
+            let wrong = usize::from(leaf.x == mine.x);
+            contradiction = open.received[wrong].clone();
+        } else if verdict == AuditVerdict::Match {
+            let [dx, y] = &open.sent;
+            contradiction = [(dx, Direction::Backward), (y, Direction::Forward)]
+                .into_iter()
+                .find_map(|(held, direction)| held.clone().filter(|held| held.denies(leaf, direction)));
+            if contradiction.is_some() {
+                verdict = AuditVerdict::Sent;
+            }
+        }
         let reveal = AuditReveal {
             unit: unit.clone(),
             auditor: report.auditor,
@@ -308,16 +352,18 @@ impl Auditor {
         if verdict == AuditVerdict::Dw {
             // Only this digest may be a canary's.
             let until = now + 1;
-            let (leaf, mine) = (leaf.clone(), mine.clone());
-            open.phase = Phase::Accusing { leaf, mine, at: path.index, until };
+            let (leaf, mine, path) = (leaf.clone(), mine.clone(), path.clone());
+            open.phase = Phase::Accusing { leaf, mine, path, until };
             return Ok(effects);
         }
         let mine = mine.clone();
         if verdict.is_mismatch() {
             effects.push(Effect::Dispute {
                 leaf: Box::new(opening.leaf),
+                path: opening.path,
                 mine: Box::new(mine.clone()),
                 verdict,
+                receipt: contradiction.map(Box::new),
             });
         }
         effects.extend(self.finish(&id, verdict, Some(mine)));
@@ -327,8 +373,9 @@ impl Auditor {
     fn canary(&mut self, unit: &UnitId, opening: &CanaryOpening) -> Result<Vec<Effect>, Ignored> {
         let id = unit.id();
         let open = self.open.get(&id).ok_or(Ignored::NotExpected)?;
-        let Phase::Accusing { leaf, mine, at, .. } = &open.phase else { return Err(Ignored::NotExpected) };
-        let truth = opening.verify(&open.task.header, leaf, *at, &open.task.epoch_beacon, &self.params);
+        let Phase::Accusing { leaf, mine, path, .. } = &open.phase else { return Err(Ignored::NotExpected) };
+        let truth =
+            opening.verify(&open.task.header, leaf, path.index, &open.task.epoch_beacon, &self.params);
         // The sealed truth must be what the work really gives, or a cheat would seal two lies.
         if truth != Some(mine.dw) {
             return Err(Ignored::BadOpening);
@@ -407,14 +454,16 @@ impl Auditor {
                         effects.push(Effect::Commit { to: unit.worker, commitment });
                     }
                 }
-                Phase::Accusing { leaf, mine, until, .. } => {
+                Phase::Accusing { leaf, mine, path, until } => {
                     if now > *until {
-                        let (leaf, mine) = (leaf.clone(), mine.clone());
+                        let (leaf, mine, path) = (leaf.clone(), mine.clone(), path.clone());
                         let verdict = AuditVerdict::Dw;
                         effects.push(Effect::Dispute {
                             leaf: Box::new(leaf),
+                            path,
                             mine: Box::new(mine.clone()),
                             verdict,
+                            receipt: None,
                         });
                         effects.extend(self.finish(&id, verdict, Some(mine)));
                     }

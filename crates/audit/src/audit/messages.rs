@@ -25,6 +25,8 @@ tags! {
         5 => NoData,
         /// The wrong digest was sealed beforehand, and the auditor found the true one.
         6 => Canary,
+        /// The worker sent another tensor than it claims.
+        7 => Sent,
     }
 }
 

@@ -10,26 +10,34 @@ use crate::{
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use tessera_canon::PublicKey;
 
 /// Bytes that a receipt and its place in the index take.
 const RECEIPT_BYTES: usize = 512;
+
+/// Seats that one tensor may be exchanged with: a unit goes to another seat when one is lost.
+const MOST_RECEIPTS: usize = 8;
 
 /// A tensor that passed one of this seat's edges.
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// Bit patterns of `f32`, little-endian.
     pub values: Bytes,
-    /// Absent while the other side has not signed.
-    pub receipt: Option<Receipt>,
+    /// With each seat that it was exchanged with and that has signed too.
+    pub receipts: Vec<Receipt>,
 }
 
 impl Kept {
+    /// The receipt of its passing from or to `seat`.
+    pub fn receipt_of(&self, seat: &PublicKey) -> Option<&Receipt> {
+        self.receipts.iter().find(|held| held.receipt.from == *seat || held.receipt.to == *seat)
+    }
     /// The numbers that `values` holds.
     pub fn numbers(&self) -> Vec<f32> {
         numbers(&self.values)
     }
     fn bytes(&self) -> usize {
-        self.values.len() + RECEIPT_BYTES
+        self.values.len() + RECEIPT_BYTES * (1 + self.receipts.len())
     }
 }
 
@@ -104,11 +112,16 @@ impl Retention {
         self.bytes = self.bytes + bytes - replaced;
         Ok(())
     }
-    /// Add the receipt of a tensor that is kept and has none.
+    /// Add a receipt of a tensor that is kept.
     pub fn countersigned(&mut self, step: u64, label: &Label, direction: Direction, receipt: Receipt) {
         let kept = self.steps.get_mut(&step).and_then(|step| step.tensors.get_mut(&(*label, direction)));
         if let Some(kept) = kept {
-            kept.receipt.get_or_insert(receipt);
+            let other = |held: &Receipt| {
+                (held.receipt.from, held.receipt.to) != (receipt.receipt.from, receipt.receipt.to)
+            };
+            if kept.receipts.len() < MOST_RECEIPTS && kept.receipts.iter().all(other) {
+                kept.receipts.push(receipt);
+            }
         }
     }
     /// Keep what the seat committed to in a step.
@@ -133,10 +146,10 @@ impl Retention {
     pub fn advance(&mut self, step: u64) {
         self.forget_before((step + 1).saturating_sub(self.span));
     }
-    /// Another generation has begun at `step`: nothing of the old one is kept or served (`verify` 11.8 rule 2).
-    pub fn erase(&mut self, step: u64) {
-        self.forget_before(step.max(self.steps.keys().next_back().map_or(0, |last| last + 1)));
-        self.oldest = step;
+    /// The run was rolled back to `step`: later ones are done again, and nothing of the undone ones is served.
+    pub fn undo(&mut self, step: u64) {
+        self.steps.split_off(&step);
+        self.bytes = self.steps.values().map(|step| step.bytes).sum();
     }
 
     fn forget_before(&mut self, oldest: u64) {
@@ -175,7 +188,7 @@ mod tests {
         let key = SecretKey::from_seed([1; 32]);
         let leaf = leaf(&key, step, 1);
         let receipt = receipt_for_tests(&leaf, &key, &key, [1; 16], Direction::Forward, leaf.x);
-        Kept { values: vec![0; 4 * values].into(), receipt: Some(receipt) }
+        Kept { values: vec![0; 4 * values].into(), receipts: vec![receipt] }
     }
 
     #[test]
@@ -205,7 +218,10 @@ mod tests {
         assert_eq!(store.bytes(), before, "a repetition takes no more");
         let huge = store.keep(8, [20; 16], Direction::Forward, kept(8, 100_000));
         assert!(matches!(huge, Err(KeepError::NoRoom { step: 8, .. })));
-        store.erase(9);
-        assert_eq!((store.bytes(), store.reach()), (0, 9));
+        let before = store.bytes();
+        store.undo(9);
+        assert_eq!(store.bytes(), before, "there is no step 9 yet");
+        store.undo(0);
+        assert_eq!((store.bytes(), store.reach()), (0, 5));
     }
 }

@@ -43,6 +43,8 @@ pub enum Answer {
         /// As in [`super::Kept`].
         values: Bytes,
         receipt: Receipt,
+        /// Of what the worker sent over the same edge.
+        other: Option<Receipt>,
     },
     Open(Box<UnitOpen>),
     Canary(Box<CanaryOpening>),
@@ -61,7 +63,7 @@ pub enum Refusal {
         "tokens of units are nobody's to give: the first and the last stage compute them from the run's data"
     )]
     Tokens,
-    #[error("this is generation {now}; material of generation {asked} is erased and not given")]
+    #[error("this is generation {now} of the run, not {asked}")]
     Generation { now: u32, asked: u32 },
     #[error("the beacon did not draw {asker} to audit this unit")]
     NotDrawn { asker: PublicKey },
@@ -150,12 +152,13 @@ impl Served {
         let drawn = &self.drawn;
         self.given.retain(|(unit, _, _), _| drawn.contains_key(unit));
     }
-    /// A new generation has begun at `step`.
+    /// The run was rolled back to `step`.
     pub fn enter_generation(&mut self, generation: u32, step: u64) {
         self.generation = generation;
-        self.retention.erase(step);
-        self.drawn.clear();
-        self.given.clear();
+        self.retention.undo(step);
+        self.drawn.retain(|_, drawn| drawn.step < step);
+        let drawn = &self.drawn;
+        self.given.retain(|(unit, _, _), _| drawn.contains_key(unit));
     }
 
     /// Answer `request` of `asker`, whose identity the transport has checked.
@@ -189,7 +192,7 @@ impl Served {
     }
 
     fn check_drawn(&self, asker: &PublicKey, unit: &UnitId) -> Result<(), Refusal> {
-        if unit.generation != self.generation {
+        if unit.generation > self.generation {
             return Err(Refusal::Generation { now: self.generation, asked: unit.generation });
         }
         match self.drawn.get(&unit.id()) {
@@ -232,13 +235,24 @@ impl Served {
             Direction::Backward => self.drawn.get(&unit.id()).map(|drawn| drawn.edges.out),
         };
         let kept = label.and_then(|label| self.retention.tensor(unit.step, &label, direction));
-        let signed = kept.and_then(|kept| Some((kept, kept.receipt.as_ref()?)));
+        let signed = kept.and_then(|kept| Some((kept, kept.receipt_of(&unit.worker)?)));
         match signed.filter(|(_, receipt)| receipt.receipt.to == unit.worker) {
-            Some((kept, receipt)) => {
-                Ok(Answer::Tensor { values: kept.values.clone(), receipt: receipt.clone() })
-            }
+            Some((kept, receipt)) => Ok(Answer::Tensor {
+                values: kept.values.clone(),
+                receipt: receipt.clone(),
+                other: self.other(unit, direction),
+            }),
             None => Err(self.gone()),
         }
+    }
+
+    fn other(&self, unit: &UnitId, direction: Direction) -> Option<Receipt> {
+        let (label, back) = match direction {
+            Direction::Forward => (unit.label, Direction::Backward),
+            Direction::Backward => (self.drawn.get(&unit.id())?.edges.out, Direction::Forward),
+        };
+        let kept = self.retention.tensor(unit.step, &label, back)?;
+        kept.receipts.iter().find(|held| held.receipt.from == unit.worker).cloned()
     }
 
     fn open(&self, unit: &UnitId) -> Result<Answer, Refusal> {
@@ -248,7 +262,8 @@ impl Served {
         let committed = self.retention.committed(unit.step).ok_or_else(|| self.gone())?;
         let (leaf, path) = committed.commitment.open(unit).ok_or(Refusal::NotMine)?;
         let receipt = |label, direction| {
-            self.retention.tensor(unit.step, label, direction).and_then(|kept| kept.receipt.clone())
+            let kept = self.retention.tensor(unit.step, label, direction)?;
+            kept.receipts.iter().find(|held| held.receipt.to == unit.worker).cloned()
         };
         Ok(Answer::Open(Box::new(UnitOpen {
             x: receipt(&unit.label, Direction::Forward),

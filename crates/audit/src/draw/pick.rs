@@ -65,7 +65,11 @@ pub struct Pick {
 impl Seed {
     /// Whether `unit` of a seat with this record is audited.
     pub fn picks(&self, unit: &UnitId, standing: &Standing, params: &AuditParams) -> bool {
-        below(&self.hash(PICK, &unit.id()), standing.rate(params))
+        self.picks_at(unit, standing.rate(params))
+    }
+    /// Whether `unit` of a seat that is audited at `rate` (1/10 000) is.
+    pub fn picks_at(&self, unit: &UnitId, rate: u32) -> bool {
+        below(&self.hash(PICK, &unit.id()), rate)
     }
     /// Whether all units of a seat in a step are computed again, and their sum compared.
     pub fn picks_step(&self, worker: &PublicKey, step: u64, params: &AuditParams) -> bool {

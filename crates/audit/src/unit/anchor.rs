@@ -1,57 +1,56 @@
-//! Fix all headers and votes of a stage and window by one hash on the ledger, before the beacon that draws audits.
+//! Fix all headers of a stage and window by one hash on the ledger, before the beacon that draws audits.
 
-use tessera_canon::{Domain, Hash, MerklePath, MerkleTree, digest};
+use tessera_canon::{Domain, Hash, MerklePath, MerkleTree, PublicKey, digest};
 
 use super::StepHeader;
 
 const ENTRY: Domain = Domain::new("tessera/anchor-entry/v1");
 
-/// Generation, step, slot, digest of a header.
-type Place = (u32, u64, u16, Hash);
+/// Step, seat and digest of a header.
+pub type Place = (u64, PublicKey, Hash);
 
-fn place(header: &StepHeader) -> Place {
-    (header.generation, header.step, header.slot, header.id())
+impl StepHeader {
+    /// Where the header stands in an [`AnchorTree`].
+    pub fn place(&self) -> Place {
+        (self.step, self.worker, self.id())
+    }
 }
 
-/// The tree below an anchor: the headers in the order of (generation, step, slot), then the state roots that were voted, in the
-/// order of steps and roots.
+/// The tree below an anchor: the headers in the order of step and seat. What states the stage voted for they say
+/// themselves.
 #[derive(Clone, Debug)]
 pub struct AnchorTree {
-    headers: Vec<Place>,
+    places: Vec<Place>,
     tree: MerkleTree,
 }
 
 impl AnchorTree {
-    /// The tree over `headers` and `votes` (step, root), in any order, repetitions ignored.
-    pub fn new<'a>(
-        headers: impl IntoIterator<Item = &'a StepHeader>,
-        votes: impl IntoIterator<Item = (u64, Hash)>,
-    ) -> Self {
-        let mut headers: Vec<_> = headers.into_iter().map(place).collect();
-        headers.sort_unstable();
-        headers.dedup();
-        let mut votes: Vec<_> = votes.into_iter().collect();
-        votes.sort_unstable();
-        votes.dedup();
-        let leaves = headers.iter().map(|(_, _, _, id)| digest(ENTRY, &(0u8, *id)));
-        let leaves = leaves.chain(votes.iter().map(|(step, root)| digest(ENTRY, &(1u8, (*step, *root)))));
-        let tree = MerkleTree::new(leaves.collect());
-        Self { headers, tree }
+    /// The tree over headers, in any order, repetitions ignored.
+    pub fn new(headers: impl IntoIterator<Item = Place>) -> Self {
+        let mut places: Vec<Place> = headers.into_iter().collect();
+        places.sort_unstable();
+        places.dedup();
+        let tree = MerkleTree::new(places.iter().map(|(_, _, id)| digest(ENTRY, id)).collect());
+        Self { places, tree }
     }
     /// What the stage's window report names.
     pub fn root(&self) -> Hash {
         self.tree.root()
     }
+    /// The headers that are in it, in order.
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
     /// Proof that `header` is anchored.
     pub fn path(&self, header: &StepHeader) -> Option<MerklePath> {
-        let at = self.headers.binary_search(&place(header)).ok()?;
+        let at = self.places.binary_search(&header.place()).ok()?;
         self.tree.path(at as u64)
     }
 }
 
 /// Whether `header` stands below `root`.
 pub fn is_anchored(header: &StepHeader, path: &MerklePath, root: &Hash) -> bool {
-    path.verify(digest(ENTRY, &(0u8, header.id())), root)
+    path.verify(digest(ENTRY, &header.id()), root)
 }
 
 #[cfg(test)]
@@ -80,9 +79,9 @@ mod tests {
         };
         let headers: Vec<StepHeader> =
             (0..3).flat_map(|slot| (0..4).map(move |step| header(slot, step))).collect();
-        let votes = [(1, Hash([5; 32])), (0, Hash([4; 32]))];
-        let tree = AnchorTree::new(&headers, votes);
-        let again = AnchorTree::new(headers.iter().rev(), votes.into_iter().rev().chain(votes));
+        let places: Vec<Place> = headers.iter().map(StepHeader::place).collect();
+        let tree = AnchorTree::new(places.clone());
+        let again = AnchorTree::new(places.iter().rev().chain(&places[3..5]).copied());
         assert_eq!(tree.root(), again.root());
         for header in &headers {
             let path = tree.path(header).unwrap();
@@ -92,6 +91,6 @@ mod tests {
             assert!(!is_anchored(&other, &path, &tree.root()));
             assert!(tree.path(&other).is_none());
         }
-        assert_ne!(AnchorTree::new(&headers[1..], votes).root(), tree.root());
+        assert_ne!(AnchorTree::new(places[1..].to_vec()).root(), tree.root());
     }
 }

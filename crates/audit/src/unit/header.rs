@@ -129,7 +129,7 @@ impl StepHeader {
         Ok(list.units.iter().map(|edges| self.unit(edges)).collect())
     }
     /// What two headers may not share if they differ.
-    fn place(&self) -> (Hash, u32, u64, u16, u16, u16, PublicKey) {
+    fn committed_at(&self) -> (Hash, u32, u64, u16, u16, u16, PublicKey) {
         (self.run, self.generation, self.step, self.stage, self.slot, self.attempt, self.worker)
     }
 }
@@ -220,8 +220,14 @@ impl StepContext {
     }
 }
 
-/// Check that an opened leaf is the one that `header` commits to, and belongs to its step, seat and state.
-pub fn check_leaf(header: &StepHeader, leaf: &UnitLeaf, path: &MerklePath) -> Result<(), HeaderError> {
+/// Check that an opened leaf is the one that `header` commits to, belongs to its step, seat and state, and has the
+/// labels of the header's `edges`.
+pub fn check_leaf(
+    header: &StepHeader,
+    edges: &UnitEdges,
+    leaf: &UnitLeaf,
+    path: &MerklePath,
+) -> Result<(), HeaderError> {
     let unit = &leaf.unit;
     let wrong = |what, expected: String, got: String| Err(HeaderError::Leaf { what, expected, got });
     let (place, expected) = (
@@ -233,6 +239,9 @@ pub fn check_leaf(header: &StepHeader, leaf: &UnitLeaf, path: &MerklePath) -> Re
     }
     if (unit.slot, unit.worker) != (header.slot, header.worker) {
         return wrong("seat", header.worker.to_string(), unit.worker.to_string());
+    }
+    if (unit.label, leaf.out) != (edges.label, edges.out) {
+        return wrong("labels", format!("{:?}", edges.label), format!("{:?}", unit.label));
     }
     if leaf.w_root != header.w_root {
         return wrong("state root", header.w_root.to_string(), leaf.w_root.to_string());
@@ -350,7 +359,7 @@ impl Equivocation {
     /// Whether the proof holds; who is convicted is [`StepHeader::worker`].
     pub fn verify(&self) -> bool {
         let (first, second) = (&self.first, &self.second);
-        first.value.place() == second.value.place()
+        first.value.committed_at() == second.value.committed_at()
             && first.value != second.value
             && first.verify()
             && second.verify()
@@ -395,10 +404,11 @@ mod tests {
         for number in 0..5 {
             let id = unit(&key, 4, number);
             let (leaf, path) = commitment.open(&id).unwrap();
-            check_leaf(&header.value, &leaf, &path).unwrap();
+            let edges = &commitment.list().units[usize::from(number)];
+            check_leaf(&header.value, edges, &leaf, &path).unwrap();
             let mut lie = leaf.clone();
             lie.dw = Hash([77; 32]);
-            assert_eq!(check_leaf(&header.value, &lie, &path), Err(HeaderError::Opening));
+            assert_eq!(check_leaf(&header.value, edges, &lie, &path), Err(HeaderError::Opening));
         }
         assert!(commitment.open(&unit(&key, 4, 9)).is_none());
         let path = commitment.open_claim(&FURTHER).unwrap();

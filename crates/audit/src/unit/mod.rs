@@ -4,7 +4,7 @@
 //! UnitLeaf      what one unit was computed from and what it gave: seven digests
 //! UnitList      public: the labels of the seat's units and whom they were exchanged with
 //! StepHeader    signed by the seat before gradients are exchanged: Merkle root over its claims, its gradient sum
-//! Anchor        on the ledger: Merkle root over the headers and votes of a stage and window
+//! Anchor        on the ledger: Merkle root over the headers of a stage and window
 //! ```
 //! The audit draw uses the first beacon after the anchor, so nothing in a leaf or header can be chosen to
 //! avoid it.
@@ -24,7 +24,7 @@ mod receipt;
 #[cfg(test)]
 pub(crate) use receipt::tests::receipt as receipt_for_tests;
 
-pub use anchor::{AnchorTree, is_anchored};
+pub use anchor::{AnchorTree, Place, is_anchored};
 pub use header::{
     Commitment, Equivocation, HeaderError, MAX_UNITS, SignedHeader, StepContext, StepHeader, UnitEdges,
     UnitList, check_leaf,

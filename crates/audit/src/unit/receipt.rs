@@ -103,6 +103,13 @@ impl Receipt {
         self.verify()
     }
 
+    /// Whether it is of a tensor that `leaf`'s worker sent over that edge, but not of the one that the leaf claims.
+    pub fn denies(&self, leaf: &UnitLeaf, direction: Direction) -> bool {
+        matches!(self.carries(leaf, direction), Err(ReceiptError::Other { what: "digest", .. }))
+            && self.receipt.from == leaf.unit.worker
+            && self.verify().is_ok()
+    }
+
     fn fits(
         &self,
         leaf: &UnitLeaf,

@@ -289,7 +289,7 @@ impl World {
             let digest = tensors::boundary(&values, self.spec.model.d_model as usize);
             let receipt = receipt(leaf, from, to, label, direction, digest);
             let values: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            Kept { values: values.into(), receipt: Some(receipt) }
+            Kept { values: values.into(), receipts: vec![receipt] }
         };
         let x = kept(&up, worker, label, Direction::Forward, x);
         let dy = kept(&down, worker, leaf.out, Direction::Backward, dy);
@@ -308,7 +308,7 @@ impl World {
 
     /// The ledger's anchor over these headers, and the seed that the next beacon makes of it.
     pub fn anchor(&mut self, headers: &[&StepHeader]) -> Seed {
-        let tree = AnchorTree::new(headers.iter().copied(), [(self.step() + 1, Hash::ZERO)]);
+        let tree = AnchorTree::new(headers.iter().map(|header| header.place()));
         Seed { beacon: self.beacon(), anchor: tree.root() }
     }
 
@@ -370,9 +370,16 @@ impl World {
                         outcome.messages += 1;
                         let request = Request::Tensor { unit: unit.clone(), direction };
                         let answer = self.ask(&own.public(), &to, &request, &mut worker);
-                        if let Some(Ok(Answer::Tensor { values, receipt })) = answer {
+                        if let Some(Ok(Answer::Tensor { values, receipt, other })) = answer {
                             let values = tessera_audit::audit::numbers(&values);
-                            inputs.push_back(Input::Tensor { from: to, unit, direction, values, receipt });
+                            inputs.push_back(Input::Tensor {
+                                from: to,
+                                unit,
+                                direction,
+                                values,
+                                receipt,
+                                other,
+                            });
                         }
                     }
                     Effect::Compute { unit, beacon, input, gradient, repeats } => {

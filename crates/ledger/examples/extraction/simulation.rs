@@ -236,6 +236,7 @@ impl Swarm {
             stage,
             entries: list(entries),
             state_root: Hash::ZERO,
+            generation: 0,
             anchor: Hash::ZERO,
             loss,
         };

@@ -161,7 +161,10 @@ record! {
         pub entries: List<WorkEntry, MAX_SEATS>,
         /// Root of the stage's state after the window.
         pub state_root: Hash,
-        /// Merkle root over the headers that the stage's seats signed for the window's steps.
+        /// Rollbacks of the run that the stage knew of.
+        pub generation: u32,
+        /// Merkle root over the headers that the stage's seats signed for the window's steps, and for steps that were
+        /// done again since the window before.
         pub anchor: Hash,
         /// Held-out loss in micro-nats per token; from the last stage only.
         pub loss: Option<u32>,

@@ -218,7 +218,8 @@ record! {
         /// Number of claims.
         pub claims: u16,
         pub state_root: Hash,
-        /// [`crate::action::WindowReport::anchor`].
+        /// As in [`crate::action::WindowReport`].
+        pub generation: u32,
         pub anchor: Hash,
         /// The first beacon after the report, which draws audits of what is anchored; zeros before it.
         pub seed: Hash,

@@ -43,6 +43,15 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
     if report.window != run.window {
         return Err(TxError::WindowOrder { expected: run.window, got: report.window }.into());
     }
+    let generation = trust::rollback::newest(view, &id)?.map_or(0, |newest| newest.generation);
+    if report.generation != generation {
+        return Err(TxError::Parameter {
+            what: "the report's generation (rollbacks of the run)",
+            expected: generation.to_string(),
+            got: report.generation.to_string(),
+        }
+        .into());
+    }
     if report.stage >= terms.stages {
         return Err(TxError::Unknown { what: "stage", id: report.stage.to_string() }.into());
     }
@@ -52,11 +61,18 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
     let window_key = keys::window(&id, report.window);
     let stage_key = keys::stage(&id, report.stage);
     view.want(
-        [window_key, stage_key, keys::credits(&id), keys::member(&id, sender), keys::run_policy(&id)]
-            .into_iter()
-            .chain(report.entries.iter().map(|e| keys::member(&id, &e.account)))
-            .chain(report.entries.iter().map(|e| keys::owner(&id, &e.account)))
-            .chain(report.entries.iter().map(|e| keys::conduct(&id, &e.account))),
+        [
+            window_key,
+            stage_key,
+            keys::credits(&id),
+            keys::member(&id, sender),
+            keys::run_policy(&id),
+            keys::rollback(&id, 0),
+        ]
+        .into_iter()
+        .chain(report.entries.iter().map(|e| keys::member(&id, &e.account)))
+        .chain(report.entries.iter().map(|e| keys::owner(&id, &e.account)))
+        .chain(report.entries.iter().map(|e| keys::conduct(&id, &e.account))),
     )?;
     let stage: Stage = view.must(&stage_key, "stage", report.stage)?;
     let mut window = view.get::<Window>(&window_key)?.unwrap_or(Window {
@@ -133,6 +149,7 @@ pub(crate) fn report(view: &mut View<'_>, sender: &PublicKey, action: &ReportWin
             stage: report.stage,
             claims: report.entries.len() as u16,
             state_root: report.state_root,
+            generation: report.generation,
             anchor: report.anchor,
             seed: Hash::ZERO,
             loss: report.loss,

@@ -179,6 +179,7 @@ impl World {
             stage,
             entries: list(entries),
             state_root: digest(BEACON, &(window, stage)),
+            generation: query::rollback(self.get(), &run).map_or(0, |newest| newest.generation),
             anchor: Hash::ZERO,
             loss,
         }
