@@ -751,8 +751,8 @@ fn monitors_hold_crude_work_of_a_real_stage_and_miss_what_imitates_it() {
         let mut held = 0;
         for leaf in &did.leaves {
             let store = world.seats[0].served.retention();
-            let y = store.tensor(step, &leaf.out, Direction::Forward).unwrap();
-            let dx = store.tensor(step, &leaf.unit.label, Direction::Backward).unwrap();
+            let y = store.tensor((step, 0), &leaf.out, Direction::Forward).unwrap();
+            let dx = store.tensor((step, 0), &leaf.unit.label, Direction::Backward).unwrap();
             let flags =
                 [monitors[0].observe(&y.numbers()).unwrap(), monitors[1].observe(&dx.numbers()).unwrap()];
             held += u32::from(flags.iter().any(|flags| !flags.is_empty()));

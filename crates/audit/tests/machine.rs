@@ -242,13 +242,12 @@ fn what_would_widen_who_holds_what_is_refused_by_name() {
     let good = Signed::new(&key, tessera_audit::audit::COMMITMENT, commitment(drawn));
     assert_eq!(refused(&drawn, &Request::Open(good.clone())), None);
 
-    // What is undone is not served.
-    let step = unit.step;
-    world.seats[0].served.enter_generation(1, step + 1);
-    assert_ne!(world.seats[0].served.retention().bytes(), 0);
-    world.seats[0].served.enter_generation(2, step);
-    assert_eq!(world.seats[0].served.retention().bytes(), 0);
-    let refused = world.seats[0].served.serve(&drawn, &Request::Open(good)).err();
+    // After a rollback, units of before and of after are told apart, and both can be audited.
+    world.seats[0].served.enter_generation(1, unit.step);
+    assert_eq!(world.seats[0].served.serve(&drawn, &Request::Open(good)).err(), None);
+    let again = UnitId { generation: 1, ..unit.clone() };
+    let again = Request::Tensor { unit: again, direction: Direction::Forward };
+    let refused = world.seats[0].served.serve(&drawn, &again).err();
     assert_eq!(refused, Some(Refusal::NotDrawn { asker: drawn }));
     let _ = seed;
 }

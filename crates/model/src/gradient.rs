@@ -82,6 +82,11 @@ impl GradSum {
             values: vec![0; len],
         }
     }
+    /// Make it the empty sum again, without new memory.
+    pub fn clear(&mut self) {
+        self.microbatches = 0;
+        self.values.fill(0);
+    }
     /// Microbatches in the sum.
     pub fn microbatches(&self) -> u32 {
         self.microbatches

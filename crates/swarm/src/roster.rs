@@ -1,7 +1,11 @@
-//! Hold what the ledger says about a run's seats and reports.
+//! Hold what the ledger says about a run's seats, reports, rollbacks and disputes.
 
 use std::collections::BTreeMap;
-use tessera_canon::PublicKey;
+use tessera_canon::{Hash, PublicKey};
+use tessera_ledger::{
+    action::Commit,
+    record::{Dispute, DisputeLevel},
+};
 
 /// One seat as the ledger records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,9 +15,58 @@ pub struct SeatInfo {
     pub index: u16,
     /// False once the seat has lapsed.
     pub active: bool,
+    /// Whom the ledger counts as its operator.
+    pub operator: PublicKey,
+    /// How many of its units are audited, in 1/10 000.
+    pub audit_rate: u16,
+    /// Whether it is too new to audit others.
+    pub on_probation: bool,
 }
 
-/// The seats of a run and, per stage, the next window to be reported.
+impl SeatInfo {
+    /// A seat of an account on its own, of which nothing is audited.
+    pub fn new(account: PublicKey, stage: u16, index: u16) -> Self {
+        Self {
+            account,
+            stage,
+            index,
+            active: true,
+            operator: account,
+            audit_rate: 0,
+            on_probation: false,
+        }
+    }
+}
+
+/// What a stage reported of a window, as far as audits need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchored {
+    /// Root over the headers of its seats.
+    pub root: Hash,
+    /// The beacon that draws audits; zeros before it is known.
+    pub seed: Hash,
+    /// Rollbacks that the report knew of.
+    pub generation: u32,
+}
+
+/// The run went back to the state before `step`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RolledBack {
+    /// Counts rollbacks, from 1.
+    pub generation: u32,
+    pub step: u64,
+}
+
+/// An open dispute of this seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenDispute {
+    pub dispute: Dispute,
+    pub levels: Vec<DisputeLevel>,
+    /// What the accused committed to last.
+    pub said: Option<Commit>,
+}
+
+/// The seats of a run and what became of their work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     pub seats: Vec<SeatInfo>,
@@ -21,6 +74,12 @@ pub struct Roster {
     pub open_window: u32,
     /// Stage -> number of windows already reported.
     pub reported: BTreeMap<u16, u32>,
+    /// (stage, window) -> anchor of the newest windows of this seat's stage and its neighbours.
+    pub anchors: BTreeMap<(u16, u32), Anchored>,
+    /// All rollbacks of the run, ascending.
+    pub rollbacks: Vec<RolledBack>,
+    /// Disputes in which this seat is a party.
+    pub disputes: Vec<OpenDispute>,
 }
 
 impl Roster {
@@ -36,5 +95,13 @@ impl Roster {
     /// Windows of `stage` that the ledger has accepted.
     pub fn reported(&self, stage: u16) -> u32 {
         self.reported.get(&stage).copied().unwrap_or(0)
+    }
+    /// Rollbacks so far.
+    pub fn generation(&self) -> u32 {
+        self.rollbacks.last().map_or(0, |newest| newest.generation)
+    }
+    /// The first step that was done again after generation `known`, if any was.
+    pub fn undone_since(&self, known: u32) -> Option<u64> {
+        self.rollbacks.iter().filter(|back| back.generation > known).map(|back| back.step).min()
     }
 }

@@ -13,6 +13,8 @@ pub struct Saved {
     pub progress: u64,
     /// The canonical bytes of the state ([`tessera_model::StageState::to_bytes`]).
     pub state: Vec<u8>,
+    /// Rollbacks of the run that this state knows of.
+    pub generation: u32,
     /// What is on record of the steps that a report may still need.
     pub records: Vec<StepRecord>,
 }
@@ -26,14 +28,19 @@ pub enum StoreError {
     Load { reason: String },
 }
 
-/// Durable storage of stage states. `save` returns only once the state survives a crash, and keeps at least
-/// the two newest.
+/// States that are kept: audits compute units of past steps again, and a run may be rolled back that far.
+pub const HISTORY: usize = 64;
+
+/// Durable storage of stage states. `save` returns only once the state survives a crash, drops those of later steps,
+/// and keeps the [`HISTORY`] newest.
 pub trait StateStore: Send {
     /// Keep `saved`.
     fn save(&mut self, saved: &Saved) -> Result<(), StoreError>;
     /// The state with this progress, or the newest intact one. A damaged one counts as absent and is reported
     /// by [`StateStore::damaged`].
     fn load(&mut self, progress: Option<u64>) -> Result<Option<Saved>, StoreError>;
+    /// The newest intact state that is no newer than `progress`.
+    fn load_before(&mut self, progress: u64) -> Result<Option<Saved>, StoreError>;
     /// Descriptions of damaged states found so far, for the operator.
     fn damaged(&self) -> Vec<String> {
         Vec::new()
@@ -50,8 +57,9 @@ impl StateStore for MemoryStore {
             .0
             .lock()
             .map_err(|e| StoreError::Save { progress: saved.progress, reason: e.to_string() })?;
+        kept.split_off(&saved.progress);
         kept.insert(saved.progress, saved.clone());
-        while kept.len() > 2 {
+        while kept.len() > HISTORY {
             kept.pop_first();
         }
         Ok(())
@@ -62,5 +70,9 @@ impl StateStore for MemoryStore {
             Some(p) => kept.get(&p).cloned(),
             None => kept.values().next_back().cloned(),
         })
+    }
+    fn load_before(&mut self, progress: u64) -> Result<Option<Saved>, StoreError> {
+        let kept = self.0.lock().map_err(|e| StoreError::Load { reason: e.to_string() })?;
+        Ok(kept.range(..=progress).next_back().map(|(_, saved)| saved.clone()))
     }
 }

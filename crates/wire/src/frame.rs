@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tessera_canon::{DecodeError, codec, decode};
 
 /// Version of all message formats; a peer that speaks another is refused with both numbers.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Short messages of the training protocol.
 pub const CONTROL: u8 = 0;

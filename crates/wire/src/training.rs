@@ -4,11 +4,12 @@
 //! microbatches are *probes*: held-out sequences that only go forward, to measure the loss.
 
 use crate::Tensor;
-use tessera_canon::{Blob, Domain, Hash, List, Signature, choice, record};
-use tessera_ledger::action::{WindowReport, WorkEntry};
+use tessera_canon::{Blob, Domain, Hash, List, PublicKey, Signature, choice, digest, record};
+use tessera_ledger::action::WindowReport;
 
 /// Signature domain of [`Vote`].
 pub const VOTE: Domain = Domain::new("tessera/state-vote/v1");
+const BRANCH: Domain = Domain::new("tessera/run-branch/v1");
 /// Domain of the hash of one piece of a state.
 pub const PIECE: Domain = Domain::new("tessera/state-piece/v1");
 /// Greatest number of units (microbatches and probes) in one step.
@@ -21,11 +22,19 @@ pub const PIECE_BYTES: usize = 256 << 10;
 pub const MAX_PIECES: usize = 1 << 16;
 /// Greatest encoding of a gradient sum.
 pub const MAX_GRADIENT_BYTES: usize = 63 << 20;
+/// Greatest message of the audit protocol: a tensor and what proves whose it is.
+pub const MAX_AUDIT_BYTES: usize = (63 << 20) + (1 << 20);
 /// Greatest number of steps whose records travel with a state.
 pub const MAX_RECORDS: usize = 512;
 
+/// What `run` is called in messages after its rollback number `generation`, so that none of before is mistaken for
+/// one of after; the run itself before the first.
+pub fn branch(run: &Hash, generation: u32) -> Hash {
+    if generation == 0 { *run } else { digest(BRANCH, &(*run, generation)) }
+}
+
 record! {
-    /// Which unit of which run.
+    /// Which unit of which run, or of which branch of it: see [`branch`].
     pub struct UnitId { pub run: Hash, pub step: u64, pub unit: u32 }
 }
 
@@ -49,12 +58,18 @@ record! {
 
 record! {
     /// Activations going forward. `replay`: another seat may have had this unit before.
-    pub struct Activation { pub id: UnitId, pub replay: bool, pub tensor: Tensor }
+    pub struct Activation {
+        pub id: UnitId,
+        pub replay: bool,
+        pub tensor: Tensor,
+        /// The sender's half of the edge receipt; absent for probes.
+        pub signature: Option<Signature>,
+    }
 }
 
 record! {
     /// The gradient with respect to an activation, going back. Empty for probes.
-    pub struct Gradient { pub id: UnitId, pub tensor: Tensor }
+    pub struct Gradient { pub id: UnitId, pub tensor: Tensor, pub signature: Option<Signature> }
 }
 
 record! {
@@ -110,12 +125,17 @@ record! {
 }
 
 record! {
+    /// A seat's part of a step: how many microbatches it computed, and the digest of the header that commits to them.
+    pub struct StepCredit { pub account: PublicKey, pub microbatches: u32, pub header: Hash }
+}
+
+record! {
     /// What a closed step leaves on record: who computed how many microbatches, and what the probes measured.
     pub struct StepRecord {
         pub step: u64,
         /// Root of the state before this step.
         pub state_root: Hash,
-        pub credits: List<WorkEntry, MAX_SEATS>,
+        pub credits: List<StepCredit, MAX_SEATS>,
         /// Mean held-out loss in micro-nats before this step, where the step had probes and the stage is the last.
         pub loss: Option<u64>,
     }
@@ -159,6 +179,11 @@ record! {
     pub struct SignedVote { pub vote: Vote, pub signature: Signature }
 }
 
+record! {
+    /// A message of the audit protocol, in that protocol's own encoding.
+    pub struct Audit { pub message: Blob<MAX_AUDIT_BYTES> }
+}
+
 choice! {
     /// Everything a seat may say to another seat of its run.
     pub enum Message {
@@ -177,8 +202,12 @@ choice! {
         12 => Piece(Piece),
         13 => Cosign(Cosign),
         14 => WantUnits(WantUnits),
+        15 => Audit(Audit),
     }
 }
+
+/// Bytes from which on a message must not hold up small ones.
+const LARGE: usize = 8 << 10;
 
 impl Message {
     /// The channel this message travels on.
@@ -189,6 +218,7 @@ impl Message {
             | Self::Partial(_)
             | Self::StateManifest(_)
             | Self::Piece(_) => crate::TENSORS,
+            Self::Audit(audit) if audit.message.len() > LARGE => crate::TENSORS,
             _ => crate::CONTROL,
         }
     }

@@ -31,7 +31,12 @@ fn examples() -> Vec<Message> {
     let record = StepRecord {
         step: 7,
         state_root: Hash([4; 32]),
-        credits: List::new(vec![WorkEntry { account: key.public(), microbatches: 4 }]).unwrap(),
+        credits: List::new(vec![StepCredit {
+            account: key.public(),
+            microbatches: 4,
+            header: Hash([8; 32]),
+        }])
+        .unwrap(),
         loss: Some(5_000_000),
     };
     vec![
@@ -46,8 +51,14 @@ fn examples() -> Vec<Message> {
             ready: true,
         }
         .into(),
-        Activation { id: id.clone(), replay: true, tensor: tensor.clone() }.into(),
-        Gradient { id: id.clone(), tensor }.into(),
+        Activation {
+            id: id.clone(),
+            replay: true,
+            tensor: tensor.clone(),
+            signature: Some(key.sign(VOTE, &vote)),
+        }
+        .into(),
+        Gradient { id: id.clone(), tensor, signature: None }.into(),
         Seek { id: id.clone() }.into(),
         Sought { id, found: false }.into(),
         Have {
@@ -76,6 +87,7 @@ fn examples() -> Vec<Message> {
         Piece { run, state_root: Hash([4; 32]), index: 1, bytes: Blob::new(vec![8; 100]).unwrap() }.into(),
         Cosign { signature: key.sign(tessera_ledger::action::REPORT, &report), report }.into(),
         WantUnits { run, step: 7, units }.into(),
+        Audit { message: Blob::new(vec![3; 40]).unwrap() }.into(),
     ]
 }
 

@@ -182,10 +182,6 @@ impl Auditor {
     pub fn new(key: SecretKey, params: AuditParams) -> Self {
         Self { key, params, open: BTreeMap::new() }
     }
-    /// Give up audits of units that were undone: of `step` and later, before generation `generation`.
-    pub fn undo(&mut self, generation: u32, step: u64) {
-        self.open.retain(|_, open| open.task.unit.step < step || open.task.unit.generation >= generation);
-    }
     /// Audits under way.
     pub fn pending(&self) -> usize {
         self.open.len()

@@ -26,5 +26,5 @@ pub use auditor::{Auditor, Computed, Effect, FaultKind, Ignored, Input, MAX_TASK
 pub use messages::{
     AuditCommitment, AuditReport, AuditReveal, AuditVerdict, COMMITMENT, REVEAL, UnitOpen, compare,
 };
-pub use retention::{Committed, KeepError, Kept, Retention, numbers};
+pub use retention::{Committed, KeepError, Kept, Place, Retention, numbers};
 pub use served::{Answer, Refusal, Request, Served};

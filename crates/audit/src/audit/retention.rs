@@ -72,10 +72,13 @@ pub enum KeepError {
     Old { step: u64, oldest: u64 },
 }
 
+/// Step and generation: a step that is done again after a rollback is another one.
+pub type Place = (u64, u32);
+
 /// The store.
 #[derive(Clone, Debug)]
 pub struct Retention {
-    steps: BTreeMap<u64, Step>,
+    steps: BTreeMap<Place, Step>,
     span: u64,
     oldest: u64,
     budget: usize,
@@ -99,22 +102,22 @@ impl Retention {
     /// Keep a tensor of an edge. A second one for the same edge and direction replaces the first.
     pub fn keep(
         &mut self,
-        step: u64,
+        place: Place,
         label: Label,
         direction: Direction,
         kept: Kept,
     ) -> Result<(), KeepError> {
         let bytes = kept.bytes();
-        self.make_room(step, bytes)?;
-        let entry = self.steps.entry(step).or_default();
+        self.make_room(place.0, bytes)?;
+        let entry = self.steps.entry(place).or_default();
         let replaced = entry.tensors.insert((label, direction), kept).map_or(0, |old| old.bytes());
         entry.bytes = entry.bytes + bytes - replaced;
         self.bytes = self.bytes + bytes - replaced;
         Ok(())
     }
     /// Add a receipt of a tensor that is kept.
-    pub fn countersigned(&mut self, step: u64, label: &Label, direction: Direction, receipt: Receipt) {
-        let kept = self.steps.get_mut(&step).and_then(|step| step.tensors.get_mut(&(*label, direction)));
+    pub fn countersigned(&mut self, place: Place, label: &Label, direction: Direction, receipt: Receipt) {
+        let kept = self.steps.get_mut(&place).and_then(|step| step.tensors.get_mut(&(*label, direction)));
         if let Some(kept) = kept {
             let other = |held: &Receipt| {
                 (held.receipt.from, held.receipt.to) != (receipt.receipt.from, receipt.receipt.to)
@@ -125,36 +128,35 @@ impl Retention {
         }
     }
     /// Keep what the seat committed to in a step.
-    pub fn keep_commitment(&mut self, step: u64, committed: Committed) -> Result<(), KeepError> {
+    pub fn keep_commitment(&mut self, place: Place, committed: Committed) -> Result<(), KeepError> {
         let bytes = committed_bytes(&committed);
-        self.make_room(step, bytes)?;
-        let entry = self.steps.entry(step).or_default();
+        self.make_room(place.0, bytes)?;
+        let entry = self.steps.entry(place).or_default();
         let replaced = entry.committed.replace(committed).as_ref().map_or(0, committed_bytes);
         entry.bytes = entry.bytes + bytes - replaced;
         self.bytes = self.bytes + bytes - replaced;
         Ok(())
     }
     /// A tensor that is still here.
-    pub fn tensor(&self, step: u64, label: &Label, direction: Direction) -> Option<&Kept> {
-        self.steps.get(&step)?.tensors.get(&(*label, direction))
+    pub fn tensor(&self, place: Place, label: &Label, direction: Direction) -> Option<&Kept> {
+        self.steps.get(&place)?.tensors.get(&(*label, direction))
     }
     /// A commitment that is still here.
-    pub fn committed(&self, step: u64) -> Option<&Committed> {
-        self.steps.get(&step)?.committed.as_ref()
+    pub fn committed(&self, place: Place) -> Option<&Committed> {
+        self.steps.get(&place)?.committed.as_ref()
     }
     /// The run has come to `step`: what is older than the span goes.
     pub fn advance(&mut self, step: u64) {
         self.forget_before((step + 1).saturating_sub(self.span));
     }
-    /// The run was rolled back to `step`: later ones are done again, and nothing of the undone ones is served.
-    pub fn undo(&mut self, step: u64) {
-        self.steps.split_off(&step);
-        self.bytes = self.steps.values().map(|step| step.bytes).sum();
+    /// The run was rolled back to `step` and does it again.
+    pub fn rewind(&mut self, step: u64) {
+        self.oldest = self.oldest.min(step);
     }
 
     fn forget_before(&mut self, oldest: u64) {
         self.oldest = self.oldest.max(oldest);
-        let kept = self.steps.split_off(&self.oldest);
+        let kept = self.steps.split_off(&(self.oldest, 0));
         self.steps = kept;
         self.bytes = self.steps.values().map(|step| step.bytes).sum();
     }
@@ -165,7 +167,7 @@ impl Retention {
         }
         while self.bytes + bytes > self.budget {
             match self.steps.keys().next() {
-                Some(first) if *first < step => self.forget_before(first + 1),
+                Some((first, _)) if *first < step => self.forget_before(first + 1),
                 _ => return Err(KeepError::NoRoom { step, bytes, budget: self.budget }),
             }
         }
@@ -193,35 +195,37 @@ mod tests {
 
     #[test]
     fn old_steps_go_by_age_and_by_memory() {
-        let each = 4 * 1000 + RECEIPT_BYTES;
+        let each = 4 * 1000 + 2 * RECEIPT_BYTES;
         let mut store = Retention::new(8, 10 * each);
         for step in 0..8 {
-            store.keep(step, [1; 16], Direction::Forward, kept(step, 1000)).unwrap();
+            store.keep((step, 0), [1; 16], Direction::Forward, kept(step, 1000)).unwrap();
         }
         assert_eq!(store.bytes(), 8 * each);
         store.advance(8);
-        assert!(store.tensor(0, &[1; 16], Direction::Forward).is_none());
-        assert!(store.tensor(1, &[1; 16], Direction::Forward).is_some());
+        assert!(store.tensor((0, 0), &[1; 16], Direction::Forward).is_none());
+        assert!(store.tensor((1, 0), &[1; 16], Direction::Forward).is_some());
         assert_eq!((store.bytes(), store.reach()), (7 * each, 1));
         assert!(matches!(
-            store.keep(0, [1; 16], Direction::Forward, kept(0, 1)),
+            store.keep((0, 0), [1; 16], Direction::Forward, kept(0, 1)),
             Err(KeepError::Old { step: 0, oldest: 1 })
         ));
         for label in 2..9 {
-            store.keep(8, [label; 16], Direction::Forward, kept(8, 1000)).unwrap();
+            store.keep((8, 0), [label; 16], Direction::Forward, kept(8, 1000)).unwrap();
         }
         assert_eq!(store.bytes(), 10 * each, "the budget is never exceeded");
         assert_eq!(store.reach(), 5, "whole steps went, the oldest first");
-        store.keep(8, [8; 16], Direction::Forward, kept(8, 1000)).unwrap();
+        store.keep((8, 0), [8; 16], Direction::Forward, kept(8, 1000)).unwrap();
         let before = store.bytes();
-        store.keep(8, [8; 16], Direction::Forward, kept(8, 1000)).unwrap();
+        store.keep((8, 0), [8; 16], Direction::Forward, kept(8, 1000)).unwrap();
         assert_eq!(store.bytes(), before, "a repetition takes no more");
-        let huge = store.keep(8, [20; 16], Direction::Forward, kept(8, 100_000));
+        let huge = store.keep((8, 0), [20; 16], Direction::Forward, kept(8, 100_000));
         assert!(matches!(huge, Err(KeepError::NoRoom { step: 8, .. })));
-        let before = store.bytes();
-        store.undo(9);
-        assert_eq!(store.bytes(), before, "there is no step 9 yet");
-        store.undo(0);
-        assert_eq!((store.bytes(), store.reach()), (0, 5));
+        store.rewind(3);
+        store.keep((3, 1), [8; 16], Direction::Forward, kept(3, 1)).unwrap_err();
+        store.advance(12);
+        store.keep((6, 1), [8; 16], Direction::Forward, kept(6, 1000)).unwrap();
+        assert!(store.tensor((6, 1), &[8; 16], Direction::Forward).is_some());
+        assert!(store.tensor((6, 0), &[1; 16], Direction::Forward).is_some(), "both generations are kept");
+        assert!(store.tensor((6, 1), &[1; 16], Direction::Forward).is_none(), "and told apart");
     }
 }

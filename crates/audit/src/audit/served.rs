@@ -152,13 +152,10 @@ impl Served {
         let drawn = &self.drawn;
         self.given.retain(|(unit, _, _), _| drawn.contains_key(unit));
     }
-    /// The run was rolled back to `step`.
+    /// The run was rolled back to `step`. What is undone can still be audited.
     pub fn enter_generation(&mut self, generation: u32, step: u64) {
         self.generation = generation;
-        self.retention.undo(step);
-        self.drawn.retain(|_, drawn| drawn.step < step);
-        let drawn = &self.drawn;
-        self.given.retain(|(unit, _, _), _| drawn.contains_key(unit));
+        self.retention.rewind(step);
     }
 
     /// Answer `request` of `asker`, whose identity the transport has checked.
@@ -234,7 +231,7 @@ impl Served {
             Direction::Forward => Some(unit.label),
             Direction::Backward => self.drawn.get(&unit.id()).map(|drawn| drawn.edges.out),
         };
-        let kept = label.and_then(|label| self.retention.tensor(unit.step, &label, direction));
+        let kept = label.and_then(|label| self.retention.tensor(unit.place(), &label, direction));
         let signed = kept.and_then(|kept| Some((kept, kept.receipt_of(&unit.worker)?)));
         match signed.filter(|(_, receipt)| receipt.receipt.to == unit.worker) {
             Some((kept, receipt)) => Ok(Answer::Tensor {
@@ -251,7 +248,7 @@ impl Served {
             Direction::Forward => (unit.label, Direction::Backward),
             Direction::Backward => (self.drawn.get(&unit.id())?.edges.out, Direction::Forward),
         };
-        let kept = self.retention.tensor(unit.step, &label, back)?;
+        let kept = self.retention.tensor(unit.place(), &label, back)?;
         kept.receipts.iter().find(|held| held.receipt.from == unit.worker).cloned()
     }
 
@@ -259,10 +256,10 @@ impl Served {
         if unit.worker != self.key.public() {
             return Err(Refusal::NotMine);
         }
-        let committed = self.retention.committed(unit.step).ok_or_else(|| self.gone())?;
+        let committed = self.retention.committed(unit.place()).ok_or_else(|| self.gone())?;
         let (leaf, path) = committed.commitment.open(unit).ok_or(Refusal::NotMine)?;
         let receipt = |label, direction| {
-            let kept = self.retention.tensor(unit.step, label, direction)?;
+            let kept = self.retention.tensor(unit.place(), label, direction)?;
             kept.receipts.iter().find(|held| held.receipt.to == unit.worker).cloned()
         };
         Ok(Answer::Open(Box::new(UnitOpen {
@@ -277,7 +274,7 @@ impl Served {
         if unit.worker != self.key.public() {
             return Err(Refusal::NotMine);
         }
-        let committed = self.retention.committed(unit.step).ok_or_else(|| self.gone())?;
+        let committed = self.retention.committed(unit.place()).ok_or_else(|| self.gone())?;
         let (leaf, path) = committed.commitment.open(unit).ok_or(Refusal::NotMine)?;
         let units = committed.commitment.leaves().len();
         match &committed.canary {

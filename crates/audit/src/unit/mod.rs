@@ -58,6 +58,10 @@ record! {
 }
 
 impl UnitId {
+    /// Step and generation, under which its tensors are kept.
+    pub fn place(&self) -> crate::audit::Place {
+        (self.step, self.generation)
+    }
     /// The hash that draws are made on.
     pub fn id(&self) -> Hash {
         digest(UNIT, self)

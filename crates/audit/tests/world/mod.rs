@@ -268,7 +268,7 @@ impl World {
         let seat = &mut self.seats[seat];
         seat.previous = headers[0].value.id();
         seat.standing.units += leaves.len() as u64;
-        seat.served.retention().keep_commitment(step, committed).unwrap();
+        seat.served.retention().keep_commitment((step, 0), committed).unwrap();
         Did {
             headers,
             list: commitment.list().clone(),
@@ -297,12 +297,12 @@ impl World {
         let dx = kept(worker, &up, label, Direction::Backward, out.dx);
         let own = self.seats.iter_mut().find(|seat| seat.key.public() == worker.public()).unwrap();
         for store in [own.served.retention(), self.up_served.retention()] {
-            store.keep(step, label, Direction::Forward, x.clone()).unwrap();
-            store.keep(step, label, Direction::Backward, dx.clone()).unwrap();
+            store.keep((step, 0), label, Direction::Forward, x.clone()).unwrap();
+            store.keep((step, 0), label, Direction::Backward, dx.clone()).unwrap();
         }
         for store in [own.served.retention(), self.down_served.retention()] {
-            store.keep(step, leaf.out, Direction::Forward, y.clone()).unwrap();
-            store.keep(step, leaf.out, Direction::Backward, dy.clone()).unwrap();
+            store.keep((step, 0), leaf.out, Direction::Forward, y.clone()).unwrap();
+            store.keep((step, 0), leaf.out, Direction::Backward, dy.clone()).unwrap();
         }
     }
 

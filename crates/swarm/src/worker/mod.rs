@@ -5,146 +5,24 @@
 //! forward and backward job it holds the unit's tape where its budget of memory allows; results are the same
 //! bits with and without.
 
-use crate::{DEFAULT_TAPE_BYTES, Saved, Shape, StateStore, StoreError, UnitSet, tapes::Tapes};
+mod checks;
+#[cfg(feature = "attackers")]
+mod conduct;
+mod job;
+
+pub use job::{AuditJob, Extra, Job, JobResult, Made, PlayJob, Share, WorkerError};
+
+use crate::{DEFAULT_TAPE_BYTES, Saved, Shape, StateStore, StoreError, tapes::Tapes};
 use std::sync::Arc;
+use tessera_audit::tensors;
 use tessera_canon::{Hash, digest_bytes};
 use tessera_model::{
-    Dataset, GradSum, Microbatch, ModelError, RunSpec, Sign, StageInput, StageState, StageTarget,
-    StageWeights, Workspace,
+    Dataset, GradSum, Microbatch, RunSpec, Sign, StageInput, StageState, StageTarget, StageWeights, Workspace,
 };
 use tessera_wire::{
-    Tensor, TensorError,
+    Tensor,
     training::{PIECE, PIECE_BYTES, StateManifest, StepRecord},
 };
-
-/// Work for a seat's arithmetic.
-#[derive(Clone, Debug)]
-pub enum Job {
-    /// Read the newest state from the store, or make the first one.
-    Load,
-    /// Activations of a unit; `input` is `None` at stage 0, where it comes from the data.
-    Forward { step: u64, unit: u32, input: Option<Tensor> },
-    /// Gradient of a unit; `output_gradient` is `None` in the last stage, where the labels take its place.
-    Backward {
-        step: u64,
-        unit: u32,
-        input: Option<Tensor>,
-        output_gradient: Option<Tensor>,
-        accumulate: bool,
-    },
-    /// Loss of a probe, last stage only.
-    Measure { step: u64, unit: u32, input: Option<Tensor> },
-    /// The gradient sum over `units`; `extra` are units in the sum that must be taken out.
-    Sum { step: u64, units: UnitSet, extra: Vec<Extra> },
-    /// Close a step: own sum over `units` plus the others' sums; optimizer; save.
-    Close {
-        record: StepRecord,
-        units: UnitSet,
-        extra: Vec<Extra>,
-        others: Vec<bytes::Bytes>,
-        keep: Vec<StepRecord>,
-    },
-    /// Try again to save what could not be saved.
-    Save,
-    /// Cut the present state into pieces for a replica.
-    Export,
-    /// Replace the state by a downloaded one.
-    Install { progress: u64, state_root: Hash, pieces: Vec<bytes::Bytes>, records: Vec<StepRecord> },
-}
-
-/// A unit in the seat's sum that another seat keeps, with what its gradient is computed from again.
-#[derive(Clone, Debug)]
-pub struct Extra {
-    pub unit: u32,
-    /// `None` at stage 0.
-    pub input: Option<Tensor>,
-    /// `None` in the last stage.
-    pub output_gradient: Option<Tensor>,
-}
-
-/// What a job gave.
-#[derive(Clone, Debug)]
-pub enum JobResult {
-    Loaded {
-        progress: u64,
-        state_root: Hash,
-        records: Vec<StepRecord>,
-        damaged: Vec<String>,
-    },
-    Forwarded {
-        step: u64,
-        unit: u32,
-        tensor: Tensor,
-    },
-    /// `tensor` is `None` at stage 0. `loss`: mean training loss in micro-nats, last stage only.
-    Backwarded {
-        step: u64,
-        unit: u32,
-        tensor: Option<Tensor>,
-        accumulated: bool,
-        loss: Option<u64>,
-    },
-    Measured {
-        step: u64,
-        unit: u32,
-        loss: u64,
-    },
-    Summed {
-        step: u64,
-        units: UnitSet,
-        sum: bytes::Bytes,
-    },
-    /// `saved` is false when the disk refused: the step is computed but must not be announced yet.
-    Closed {
-        progress: u64,
-        state_root: Hash,
-        saved: Result<(), StoreError>,
-    },
-    Saved(Result<(), StoreError>),
-    Exported {
-        manifest: StateManifest,
-        pieces: Vec<bytes::Bytes>,
-    },
-    Installed {
-        progress: u64,
-        state_root: Hash,
-    },
-    /// The job could not be done.
-    Failed {
-        job: &'static str,
-        unit: Option<(u64, u32)>,
-        error: WorkerError,
-    },
-}
-
-/// Why a job could not be done.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum WorkerError {
-    #[error(transparent)]
-    Tensor(#[from] TensorError),
-    #[error("{0}")]
-    Model(String),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("no state of step {step} is kept here; this seat is at step {progress}")]
-    NoState { step: u64, progress: u64 },
-    #[error("this stage needs the run's data, which was not loaded")]
-    NoData,
-    #[error("the downloaded state has root {got}, its manifest promised {expected}")]
-    WrongRoot { expected: Hash, got: Hash },
-}
-
-impl WorkerError {
-    /// Whether whoever sent the unit's tensor is to blame.
-    pub fn is_senders_fault(&self) -> bool {
-        matches!(self, Self::Tensor(_))
-    }
-}
-impl From<ModelError> for WorkerError {
-    fn from(error: ModelError) -> Self {
-        Self::Model(error.to_string())
-    }
-}
 
 /// The arithmetic of one seat.
 pub struct Worker {
@@ -160,6 +38,14 @@ pub struct Worker {
     workspace: Workspace,
     tapes: Tapes,
     unsaved: Option<Saved>,
+    /// Rollbacks of the run that the state knows of.
+    generation: u32,
+    /// One unit's gradient, before it joins the sum.
+    single: GradSum,
+    /// Weights of the step that was audited last.
+    audited: Option<(u64, StageWeights)>,
+    #[cfg(feature = "attackers")]
+    conduct: Option<conduct::Conduct>,
 }
 
 impl Worker {
@@ -177,12 +63,17 @@ impl Worker {
             data,
             store,
             sum: GradSum::zero(state.weights()),
+            single: GradSum::zero(state.weights()),
             state,
             progress: 0,
             earlier: None,
             workspace: Workspace::new(&spec)?,
             tapes: Tapes::new(DEFAULT_TAPE_BYTES),
             unsaved: None,
+            generation: 0,
+            audited: None,
+            #[cfg(feature = "attackers")]
+            conduct: None,
             spec,
         })
     }
@@ -218,8 +109,7 @@ impl Worker {
                 Ok(JobResult::Forwarded { step, unit, tensor })
             }
             Job::Backward { step, unit, input, output_gradient, accumulate } => {
-                let (tensor, loss) = self.backward(step, unit, input, output_gradient, accumulate)?;
-                Ok(JobResult::Backwarded { step, unit, tensor, accumulated: accumulate, loss })
+                self.backward(step, unit, input, output_gradient, accumulate)
             }
             Job::Measure { step, unit, input } => {
                 let input = self.input(step, unit, input)?;
@@ -232,14 +122,18 @@ impl Worker {
             Job::Sum { step, units, extra } => {
                 self.must_be_at(step)?;
                 let sum = self.sum_without(&extra, step)?;
-                Ok(JobResult::Summed { step, units, sum: sum.to_bytes()?.into() })
+                let root = tensors::gradient(&sum, self.state.weights().plan());
+                Ok(JobResult::Summed { step, units, sum: sum.to_bytes()?.into(), root })
             }
             Job::Close { record, units: _, extra, others, keep } => self.close(record, &extra, &others, keep),
             Job::Save => Ok(JobResult::Saved(self.save())),
             Job::Export => Ok(self.export()),
-            Job::Install { progress, state_root, pieces, records } => {
-                self.install(progress, state_root, &pieces, records)
+            Job::Install { progress, state_root, generation, pieces, records } => {
+                self.install(progress, state_root, generation, &pieces, records)
             }
+            Job::RollBack { step, generation } => self.roll_back(step, generation),
+            Job::Audit(job) => self.audit(*job),
+            Job::Play(job) => self.play(*job),
         }
     }
 
@@ -249,14 +143,59 @@ impl Worker {
             self.state = StageState::from_bytes(&self.spec, self.stage, &saved.state)?;
             self.tapes.clear(&mut self.workspace);
             self.progress = saved.progress;
+            self.generation = saved.generation;
             records = saved.records;
         }
-        self.sum = GradSum::zero(self.state.weights());
+        self.begin();
         Ok(JobResult::Loaded {
             progress: self.progress,
             state_root: self.state.state_root(),
+            weights: self.weights_root(),
+            generation: self.generation,
             records,
             damaged: self.store.damaged(),
+        })
+    }
+
+    /// Begin a step with empty sums.
+    fn begin(&mut self) {
+        self.sum = GradSum::zero(self.state.weights());
+        self.single = GradSum::zero(self.state.weights());
+    }
+
+    fn weights_root(&self) -> Hash {
+        tensors::weights_root(self.state.weights())
+    }
+
+    /// Replace the state by the newest one that was saved before `step`; the first follows from the specification.
+    fn roll_back(&mut self, step: u64, generation: u32) -> Result<JobResult, WorkerError> {
+        let mut records = Vec::new();
+        match self.store.load_before(step)? {
+            Some(saved) => {
+                self.state = StageState::from_bytes(&self.spec, self.stage, &saved.state)?;
+                self.progress = saved.progress;
+                records = saved.records;
+            }
+            None => {
+                self.state = StageState::init(&self.spec, self.stage)?;
+                self.progress = 0;
+            }
+        }
+        self.generation = generation;
+        self.tapes.clear(&mut self.workspace);
+        (self.earlier, self.audited) = (None, None);
+        self.begin();
+        let state = self.state.to_bytes();
+        // Saved anew, so that a restart knows of the rollback and later states are gone.
+        self.unsaved = None;
+        let saved = Saved { progress: self.progress, state, generation, records: records.clone() };
+        self.store.save(&saved)?;
+        Ok(JobResult::RolledBack {
+            generation,
+            progress: self.progress,
+            state_root: self.state.state_root(),
+            weights: self.weights_root(),
+            records,
         })
     }
 
@@ -318,6 +257,11 @@ impl Worker {
         } else {
             weights.forward(input.as_stage_input(), &mut self.workspace)?
         };
+        #[cfg(feature = "attackers")]
+        let y = match &mut self.conduct {
+            Some(conduct) if !self.shape.is_probe(unit) => conduct.forward((step, unit), y),
+            _ => y,
+        };
         Ok(Tensor::from_f32(&y, self.shape.rows, self.shape.width)?)
     }
 
@@ -328,7 +272,7 @@ impl Worker {
         input: Option<Tensor>,
         output_gradient: Option<Tensor>,
         accumulate: bool,
-    ) -> Result<(Option<Tensor>, Option<u64>), WorkerError> {
+    ) -> Result<JobResult, WorkerError> {
         if accumulate {
             self.must_be_at(step)?;
         }
@@ -336,17 +280,35 @@ impl Worker {
         let target = self.target(step, unit, output_gradient)?;
         self.fetch_version(step)?;
         let weights = weights_at(&self.state, &self.earlier, self.progress, step)?;
-        let sum = accumulate.then_some((&mut self.sum, Sign::Add));
-        let (input, target) = (input.as_stage_input(), target.as_stage_target());
-        let out = match self.tapes.take(step, unit, input) {
-            Some(kept) => weights.backward_kept(kept, target, &mut self.workspace, sum)?,
-            None => weights.backward(input, target, &mut self.workspace, sum)?,
+        let (given, wanted) = (input.as_stage_input(), target.as_stage_target());
+        self.single.clear();
+        let sum = accumulate.then_some((&mut self.single, Sign::Add));
+        let out = match self.tapes.take(step, unit, given) {
+            Some(kept) => weights.backward_kept(kept, wanted, &mut self.workspace, sum)?,
+            None => weights.backward(given, wanted, &mut self.workspace, sum)?,
         };
-        let tensor = match out.dx {
+        let mut dx = out.dx;
+        #[cfg(feature = "attackers")]
+        if let Some(conduct) = &mut self.conduct {
+            conduct.backward((step, unit), &mut dx, &mut self.single);
+        }
+        let mut made = Made::default();
+        if accumulate {
+            let last = self.state.weights().plan().last;
+            made = Made {
+                x: input.tokens().map(tensors::tokens),
+                y: last.then(|| tensors::losses(&out.losses)),
+                dy: target.labels().map(tensors::tokens),
+                dw: tensors::gradient(&self.single, self.state.weights().plan()),
+            };
+            self.sum.add(&self.single)?;
+        }
+        let tensor = match dx.take() {
             Some(dx) => Some(Tensor::from_f32(&dx, self.shape.rows, self.shape.width)?),
             None => None,
         };
-        Ok((tensor, out.loss.map(|loss| micro_nats(f64::from(loss)))))
+        let loss = out.loss.map(|loss| micro_nats(f64::from(loss)));
+        Ok(JobResult::Backwarded { step, unit, tensor, accumulated: accumulate, loss, made })
     }
 
     fn target(&self, step: u64, unit: u32, gradient: Option<Tensor>) -> Result<OwnedTarget, WorkerError> {
@@ -377,15 +339,21 @@ impl Worker {
         &mut self,
         record: StepRecord,
         extra: &[Extra],
-        others: &[bytes::Bytes],
+        others: &[Share],
         keep: Vec<StepRecord>,
     ) -> Result<JobResult, WorkerError> {
         let step = record.step;
         self.must_be_at(step)?;
         if self.shape.trains(step) {
             let mut total = self.sum_without(extra, step)?;
-            for bytes in others {
-                total.add(&GradSum::from_bytes(self.state.weights(), bytes)?)?;
+            for share in others {
+                let sum = GradSum::from_bytes(self.state.weights(), &share.sum).ok();
+                let committed =
+                    |sum: &GradSum| tensors::gradient(sum, self.state.weights().plan()) == share.root;
+                match sum.filter(committed) {
+                    Some(sum) => total.add(&sum)?,
+                    None => return Ok(JobResult::Refused { step, account: share.account }),
+                }
             }
             let before = self.state.snapshot();
             self.state.apply(&total, self.shape.microbatches)?;
@@ -395,13 +363,15 @@ impl Worker {
         }
         self.tapes.clear(&mut self.workspace);
         self.progress = step + 1;
-        self.sum = GradSum::zero(self.state.weights());
+        self.begin();
         let mut records = keep;
         records.push(record);
-        self.unsaved = Some(Saved { progress: self.progress, state: self.state.to_bytes(), records });
+        let (progress, generation) = (self.progress, self.generation);
+        self.unsaved = Some(Saved { progress, state: self.state.to_bytes(), generation, records });
         Ok(JobResult::Closed {
             progress: self.progress,
             state_root: self.state.state_root(),
+            weights: self.weights_root(),
             saved: self.save(),
         })
     }
@@ -439,6 +409,7 @@ impl Worker {
         &mut self,
         progress: u64,
         expected: Hash,
+        generation: u32,
         pieces: &[bytes::Bytes],
         records: Vec<StepRecord>,
     ) -> Result<JobResult, WorkerError> {
@@ -448,14 +419,14 @@ impl Worker {
         if got != expected {
             return Err(WorkerError::WrongRoot { expected, got });
         }
-        self.store.save(&Saved { progress, state: bytes, records })?;
-        self.sum = GradSum::zero(state.weights());
+        self.store.save(&Saved { progress, state: bytes, generation, records })?;
         self.tapes.clear(&mut self.workspace);
         self.state = state;
-        self.progress = progress;
-        self.earlier = None;
+        self.begin();
+        (self.progress, self.generation) = (progress, generation);
+        (self.earlier, self.audited) = (None, None);
         self.unsaved = None;
-        Ok(JobResult::Installed { progress, state_root: expected })
+        Ok(JobResult::Installed { progress, state_root: expected, weights: self.weights_root() })
     }
 }
 
@@ -484,6 +455,9 @@ impl OwnedInput {
             Self::Hidden(hidden) => StageInput::Hidden(hidden),
         }
     }
+    fn tokens(&self) -> Option<&[u32]> {
+        if let Self::Tokens(tokens) = self { Some(tokens) } else { None }
+    }
 }
 enum OwnedTarget {
     Grad(Vec<f32>),
@@ -495,6 +469,9 @@ impl OwnedTarget {
             Self::Grad(gradient) => StageTarget::Grad(gradient),
             Self::Labels(labels) => StageTarget::Labels(labels),
         }
+    }
+    fn labels(&self) -> Option<&[u32]> {
+        if let Self::Labels(labels) = self { Some(labels) } else { None }
     }
 }
 
@@ -509,6 +486,9 @@ fn describe(job: &Job) -> (&'static str, Option<(u64, u32)>) {
         Job::Save => ("save", None),
         Job::Export => ("export", None),
         Job::Install { .. } => ("install", None),
+        Job::RollBack { .. } => ("roll back", None),
+        Job::Audit(_) => ("audit", None),
+        Job::Play(_) => ("play a dispute", None),
     }
 }
 

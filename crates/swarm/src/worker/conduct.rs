@@ -1,0 +1,99 @@
+//! Let a seat cheat, for simulators and for tests of real nodes: an attacker changes what its worker computes.
+
+use super::Worker;
+use std::collections::BTreeMap;
+use tessera_audit::{
+    attackers::Attacker,
+    reexec::{Outputs, Work, execute},
+    unit::{Label, UnitId, UnitLeaf},
+};
+use tessera_canon::{Hash, PublicKey, SecretKey};
+use tessera_dispute::account::{Account, Tensor as Told};
+use tessera_model::{GradSum, StageWeights, Workspace};
+
+/// Decisions about units that are remembered, so that a unit is false forward and backward or not at all.
+const REMEMBERED: usize = 4096;
+
+/// An attacker in a worker.
+pub(super) struct Conduct {
+    attacker: Box<dyn Attacker>,
+    me: PublicKey,
+    place: (Hash, u16),
+    decided: BTreeMap<(u64, u32), bool>,
+}
+
+impl Worker {
+    /// Cheat from now on as `attacker` does, as the seat of `key`.
+    pub fn corrupt(&mut self, attacker: Box<dyn Attacker>, key: &SecretKey) {
+        let (me, place) = (key.public(), (self.shape.run, self.stage));
+        self.conduct = Some(Conduct { attacker, me, place, decided: BTreeMap::new() });
+    }
+}
+
+impl Conduct {
+    fn cheats(&mut self, place: (u64, u32)) -> bool {
+        while self.decided.len() >= REMEMBERED {
+            self.decided.pop_first();
+        }
+        let attacker = &mut self.attacker;
+        *self.decided.entry(place).or_insert_with(|| attacker.cheats())
+    }
+    /// A stand-in for the unit's identity: what it makes noise from must be the same forward, backward and in a dispute.
+    fn unit(&self, (step, number): (u64, u32)) -> UnitId {
+        let mut label: Label = [0; 16];
+        label[..4].copy_from_slice(&number.to_be_bytes());
+        let (run, stage) = self.place;
+        UnitId { run, generation: 0, step, stage, label, slot: 0, worker: self.me }
+    }
+    pub(super) fn forward(&mut self, place: (u64, u32), y: Vec<f32>) -> Vec<f32> {
+        if !self.cheats(place) {
+            return y;
+        }
+        let mut outputs = Outputs { y, dx: Vec::new(), dw: None };
+        self.attacker.outputs(&self.unit(place), &mut outputs);
+        outputs.y
+    }
+    pub(super) fn backward(&mut self, place: (u64, u32), dx: &mut Option<Vec<f32>>, dw: &mut GradSum) {
+        if !self.cheats(place) {
+            return;
+        }
+        let had = dx.is_some();
+        let mut outputs =
+            Outputs { y: Vec::new(), dx: dx.take().unwrap_or_default(), dw: Some(dw.clone()) };
+        self.attacker.outputs(&self.unit(place), &mut outputs);
+        *dx = had.then_some(outputs.dx);
+        if let Some(changed) = outputs.dw {
+            *dw = changed;
+        }
+    }
+    /// Tell in a dispute what was claimed, so that the game goes on to the step that is false.
+    pub(super) fn tell(
+        &mut self,
+        leaf: &UnitLeaf,
+        weights: &StageWeights,
+        work: Work<'_>,
+        workspace: &mut Workspace,
+        account: &mut Account<'_>,
+    ) {
+        let number = crate::trainer::number_of(&leaf.unit.label);
+        let place = (leaf.unit.step, number);
+        if !self.cheats(place) {
+            return;
+        }
+        let Ok(mut outputs) = execute(&leaf.unit, weights, work, workspace) else { return };
+        self.attacker.outputs(&self.unit(place), &mut outputs);
+        let results = &account.material.program.results;
+        let (y, dx, dw) = (results.y, results.dx, results.dw.clone());
+        if !weights.plan().last {
+            account.replace(y, Told::Numbers(outputs.y));
+        }
+        if let Some(dx) = dx.filter(|_| !outputs.dx.is_empty()) {
+            account.replace(dx, Told::Numbers(outputs.dx));
+        }
+        if let Some(sum) = outputs.dw {
+            for (entry, range) in dw.into_iter().zip(weights.plan().offsets()) {
+                account.replace(entry, Told::Sums(sum.values()[range].to_vec()));
+            }
+        }
+    }
+}
