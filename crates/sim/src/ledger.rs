@@ -1,15 +1,21 @@
 //! A ledger that executes a block at fixed intervals of virtual time and checks its invariants after each.
 
+use std::{collections::BTreeMap, sync::Arc};
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Text, digest};
+use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{
-    Action, BlockContext, Genesis, MemState, Parameters, SignedTx, Tx, TxError,
-    action::{ChunkPrice, CreateRun, JoinRun, LossProportional, LossSource, RiskRule},
+    Action, BlockContext, Event, Genesis, MemState, Parameters, SignedTx, Tx, TxError,
+    action::{
+        ChunkPrice, Commit, CreateRun, DisputeStep, JoinRun, LossProportional, LossSource, OpenDispute,
+        RiskRule, Step,
+    },
     genesis::GenesisAccount,
-    invariants, query,
-    record::{MemberState, SeatState},
+    invariants, keys, query,
+    record::MemberState,
+    trust::TrustParams,
 };
 use tessera_model::RunSpec;
-use tessera_swarm::{Roster, SeatInfo};
+use tessera_swarm::{Accuse, Roster, view};
 
 const BEACON: Domain = Domain::new("tessera/sim/beacon/v1");
 /// U that every account begins with, nano.
@@ -25,6 +31,10 @@ pub struct SimLedger {
     waiting: Vec<(SecretKey, Action)>,
     /// Refusals, for tests that expect none or certain ones.
     pub refused: Vec<TxError>,
+    /// What the accused committed to last, by dispute.
+    said: BTreeMap<Hash, Commit>,
+    /// Everything that happened.
+    pub events: Vec<Event>,
 }
 
 impl SimLedger {
@@ -49,6 +59,8 @@ impl SimLedger {
             height: 0,
             waiting: Vec::new(),
             refused: Vec::new(),
+            said: BTreeMap::new(),
+            events: Vec::new(),
         }
     }
 
@@ -118,7 +130,7 @@ impl SimLedger {
             beacon: digest(BEACON, &(self.seed, self.height)),
             proposer: PublicKey::default(),
         };
-        let mut nonces = std::collections::BTreeMap::new();
+        let mut nonces = BTreeMap::new();
         let mut txs = Vec::new();
         for (key, action) in std::mem::take(&mut self.waiting) {
             let sender = key.public();
@@ -138,7 +150,15 @@ impl SimLedger {
             ));
             *nonce += 1;
         }
-        let outcome = self.state.run_block(context, &txs);
+        let outcome = self.state.run_block_with(context, Arc::new(UnitReferee), &txs);
+        for (tx, receipt) in txs.iter().zip(&outcome.receipts) {
+            if let Action::DisputeStep(DisputeStep { dispute, step: Step::Commit(commit) }) = &tx.body.action
+                && receipt.error.is_none()
+            {
+                self.said.insert(*dispute, commit.clone());
+            }
+        }
+        self.events.extend(outcome.events);
         self.refused.extend(outcome.receipts.into_iter().filter_map(|receipt| receipt.error));
         invariants::check(&self.state).unwrap_or_else(|broken| panic!("at height {}: {broken}", self.height));
     }
@@ -152,25 +172,33 @@ impl SimLedger {
         Some((member.stage?, member.seat?))
     }
 
-    /// What a trainer's light client would read.
-    pub fn roster(&self) -> Roster {
-        let get = |k: &_| self.state.get(k);
-        let Some(terms) = query::run_terms(get, &self.run) else { return Roster::default() };
-        let Some(run) = query::run(get, &self.run) else { return Roster::default() };
-        let bits = query::window(get, &self.run, run.window).map_or(0, |w| w.reported);
-        let mut roster = Roster { open_window: run.window, ..Roster::default() };
-        for stage in 0..terms.stages {
-            let done = run.window + u32::from(bits >> stage & 1 == 1);
-            roster.reported.insert(stage, done);
-            roster.seats.extend(query::seats_of_stage(get, &self.run, stage).into_iter().map(|seat| {
-                SeatInfo {
-                    account: seat.account,
-                    stage,
-                    index: seat.seat,
-                    active: seat.state == SeatState::Active,
-                }
-            }));
+    /// What the light client of the trainer `me` would read.
+    pub fn roster(&self, me: &PublicKey) -> Roster {
+        let mut roster = view::roster(|key| self.state.get(key), &self.run, me).unwrap_or_default();
+        for open in &mut roster.disputes {
+            open.said = self.said.get(&open.dispute.id).cloned();
         }
         roster
+    }
+
+    /// What opens the dispute that a trainer wants: the account's claim of the window, and the least bond.
+    fn open_dispute(&self, accuse: Accuse) -> Option<Action> {
+        let Accuse { window, stage, account, accusation } = accuse;
+        let get = |key: &_| self.state.get(key);
+        let claims = query::claims_of_stage(get, &self.run, window, stage);
+        let index = claims.iter().position(|claim| claim.account == account)? as u16;
+        let bond = query::read::<TrustParams>(get, &keys::trust_params()).unwrap_or_default().dispute_bond;
+        let accusation = Some(accusation);
+        Some(OpenDispute { run: self.run, window, stage, index, bond, accusation }.into())
+    }
+
+    /// Queue an accusation for the next block; false if there is no such claim.
+    pub fn accuse(&mut self, key: &SecretKey, accuse: Accuse) -> bool {
+        let action = self.open_dispute(accuse);
+        let found = action.is_some();
+        if let Some(action) = action {
+            self.submit(key, action);
+        }
+        found
     }
 }

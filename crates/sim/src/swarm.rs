@@ -10,8 +10,8 @@ use tessera_canon::{Domain, Hash, Prf, PublicKey, SecretKey, digest_bytes, encod
 use tessera_model::{Dataset, RunSpec};
 use tessera_net::sim::{Delivery, Links, Profile};
 use tessera_swarm::{
-    Effect, Input, Job, JobResult, MemoryStore, Note, Phase, Roster, Shape, Trainer, TrainerConfig, Tuning,
-    Worker,
+    Effect, Input, Job, JobResult, MemoryStore, Note, Phase, Roster, Shape, Trainer, TrainerConfig,
+    TrustConfig, Tuning, Worker,
 };
 use tessera_wire::training::Message;
 
@@ -32,6 +32,7 @@ pub struct SimConfig {
     pub seats_per_stage: u16,
     pub links: Profile,
     pub tuning: Tuning,
+    pub trust: TrustConfig,
     /// What one forward takes on seat `i`: `unit_us + i * unit_step_us`; a backward takes twice that.
     pub unit_us: u64,
     pub unit_step_us: u64,
@@ -46,6 +47,7 @@ impl SimConfig {
             seats_per_stage,
             links: Profile::HOME,
             tuning: Tuning::default(),
+            trust: TrustConfig::default(),
             unit_us: 20_000,
             unit_step_us: 3_000,
         }
@@ -278,10 +280,11 @@ impl SwarmSim {
             seat: index,
             incarnation: seat.life,
             tuning: self.config.tuning.clone(),
+            trust: self.config.trust.clone(),
         });
         seat.process = Some((trainer, worker));
         seat.roster = Roster::default();
-        let (life, roster) = (seat.life, self.ledger.roster());
+        let (life, roster) = (seat.life, self.ledger.roster(&account));
         self.record(format!("start {account} {life}"));
         self.give(account, Input::Roster(roster));
         self.give(account, Input::Start);
@@ -339,14 +342,14 @@ impl SwarmSim {
             }
             Event::Block => {
                 self.ledger.block(self.now_us / 1000);
-                let roster = self.ledger.roster();
-                let stale: Vec<_> =
-                    self.seats.iter().filter(|(_, s)| s.roster != roster).map(|(key, _)| *key).collect();
-                for account in stale {
-                    if let Some(seat) = self.seats.get_mut(&account) {
+                let accounts: Vec<PublicKey> = self.seats.keys().copied().collect();
+                for account in accounts {
+                    let roster = self.ledger.roster(&account);
+                    let known = self.seats.get_mut(&account).filter(|seat| seat.roster != roster);
+                    if let Some(seat) = known {
                         seat.roster = roster.clone();
+                        self.give(account, Input::Roster(roster));
                     }
-                    self.give(account, Input::Roster(roster.clone()));
                 }
                 self.push(self.now_us + BLOCK_US, Event::Block);
             }
@@ -386,6 +389,13 @@ impl SwarmSim {
                     self.events.insert(self.sequence, Event::JobDone { seat: account, life, result });
                 }
                 Effect::Report(report) => self.ledger.submit(&key, (*report).into()),
+                Effect::Accuse(accuse) => {
+                    let what = format!("{} accuses {}", account.short(), accuse.account.short());
+                    if !self.ledger.accuse(&key, *accuse) {
+                        self.offences.push(format!("{what} of work that was never reported"));
+                    }
+                }
+                Effect::Move(step) => self.ledger.submit(&key, (*step).into()),
                 Effect::Drop { peer, reason } => {
                     self.offences.push(format!("{} about {}: {reason}", account.short(), peer.short()));
                 }

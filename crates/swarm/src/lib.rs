@@ -42,12 +42,13 @@ pub mod store;
 mod tapes;
 pub mod trainer;
 pub mod units;
+pub mod view;
 pub mod worker;
 
-pub use roster::{Roster, SeatInfo};
+pub use roster::{Anchored, OpenDispute, RolledBack, Roster, SeatInfo};
 pub use shape::Shape;
-pub use store::{MemoryStore, Saved, StateStore, StoreError};
+pub use store::{HISTORY, MemoryStore, Saved, StateStore, StoreError};
 pub use tapes::DEFAULT_TAPE_BYTES;
-pub use trainer::{Effect, Input, Note, Phase, Trainer, TrainerConfig, Tuning};
+pub use trainer::{Accuse, Effect, Input, Note, Phase, Trainer, TrainerConfig, TrustConfig, Tuning};
 pub use units::UnitSet;
-pub use worker::{Extra, Job, JobResult, Worker, WorkerError};
+pub use worker::{AuditJob, Extra, Job, JobResult, Made, PlayJob, Share, Worker, WorkerError};

@@ -26,15 +26,7 @@ pub struct SeatInfo {
 impl SeatInfo {
     /// A seat of an account on its own, of which nothing is audited.
     pub fn new(account: PublicKey, stage: u16, index: u16) -> Self {
-        Self {
-            account,
-            stage,
-            index,
-            active: true,
-            operator: account,
-            audit_rate: 0,
-            on_probation: false,
-        }
+        Self { account, stage, index, active: true, operator: account, audit_rate: 0, on_probation: false }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Keep the last states of a stage where a crash cannot take them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
 };
 use tessera_wire::training::StepRecord;
@@ -31,8 +31,8 @@ pub enum StoreError {
 /// States that are kept: audits compute units of past steps again, and a run may be rolled back that far.
 pub const HISTORY: usize = 64;
 
-/// Durable storage of stage states. `save` returns only once the state survives a crash, drops those of later steps,
-/// and keeps the [`HISTORY`] newest.
+/// Durable storage of stage states. `save` returns only once the state survives a crash, sets those of the same and later
+/// steps aside as undone, and keeps the [`HISTORY`] newest of each kind.
 pub trait StateStore: Send {
     /// Keep `saved`.
     fn save(&mut self, saved: &Saved) -> Result<(), StoreError>;
@@ -41,6 +41,8 @@ pub trait StateStore: Send {
     fn load(&mut self, progress: Option<u64>) -> Result<Option<Saved>, StoreError>;
     /// The newest intact state that is no newer than `progress`.
     fn load_before(&mut self, progress: u64) -> Result<Option<Saved>, StoreError>;
+    /// States with this progress that a rollback has undone: work on them can still be disputed.
+    fn load_undone(&mut self, progress: u64) -> Result<Vec<Saved>, StoreError>;
     /// Descriptions of damaged states found so far, for the operator.
     fn damaged(&self) -> Vec<String> {
         Vec::new()
@@ -49,7 +51,13 @@ pub trait StateStore: Send {
 
 /// A store in memory that outlives the worker that uses it: what a simulated disk is.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStore(Arc<Mutex<BTreeMap<u64, Saved>>>);
+pub struct MemoryStore(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    present: BTreeMap<u64, Saved>,
+    undone: VecDeque<Saved>,
+}
 
 impl StateStore for MemoryStore {
     fn save(&mut self, saved: &Saved) -> Result<(), StoreError> {
@@ -57,22 +65,31 @@ impl StateStore for MemoryStore {
             .0
             .lock()
             .map_err(|e| StoreError::Save { progress: saved.progress, reason: e.to_string() })?;
-        kept.split_off(&saved.progress);
-        kept.insert(saved.progress, saved.clone());
-        while kept.len() > HISTORY {
-            kept.pop_first();
+        let later = kept.present.split_off(&saved.progress);
+        let other = later.into_values().filter(|later| later.generation != saved.generation);
+        kept.undone.extend(other);
+        while kept.undone.len() > HISTORY {
+            kept.undone.pop_front();
+        }
+        kept.present.insert(saved.progress, saved.clone());
+        while kept.present.len() > HISTORY {
+            kept.present.pop_first();
         }
         Ok(())
     }
     fn load(&mut self, progress: Option<u64>) -> Result<Option<Saved>, StoreError> {
         let kept = self.0.lock().map_err(|e| StoreError::Load { reason: e.to_string() })?;
         Ok(match progress {
-            Some(p) => kept.get(&p).cloned(),
-            None => kept.values().next_back().cloned(),
+            Some(p) => kept.present.get(&p).cloned(),
+            None => kept.present.values().next_back().cloned(),
         })
     }
     fn load_before(&mut self, progress: u64) -> Result<Option<Saved>, StoreError> {
         let kept = self.0.lock().map_err(|e| StoreError::Load { reason: e.to_string() })?;
-        Ok(kept.range(..=progress).next_back().map(|(_, saved)| saved.clone()))
+        Ok(kept.present.range(..=progress).next_back().map(|(_, saved)| saved.clone()))
+    }
+    fn load_undone(&mut self, progress: u64) -> Result<Vec<Saved>, StoreError> {
+        let kept = self.0.lock().map_err(|e| StoreError::Load { reason: e.to_string() })?;
+        Ok(kept.undone.iter().filter(|saved| saved.progress == progress).cloned().collect())
     }
 }

@@ -5,12 +5,11 @@
 //! the same bits, because the total is the same integer. In the ordinary case all choose the same cover.
 
 use super::{Note, Phase, Trainer, work::StepWork};
-use crate::{Extra, Job, StoreError, UnitSet};
+use crate::{Extra, Job, Share, StoreError, UnitSet};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use tessera_canon::{Blob, Hash, List, PublicKey};
-use tessera_ledger::action::WorkEntry;
-use tessera_wire::training::{Have, Measured, Partial, StepRecord, WantPartial};
+use tessera_wire::training::{Have, Measured, Partial, StepCredit, StepRecord, WantPartial};
 
 /// A cover of a step: who counts which microbatches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +34,7 @@ impl Trainer {
         let losses =
             self.current.losses.iter().map(|(unit, loss)| Measured { unit: *unit, loss: *loss }).collect();
         let have = Have {
-            run: self.config.shape.run,
+            run: self.branch,
             step: self.progress,
             incarnation: self.config.incarnation,
             units: self.current.done.to_blob(),
@@ -46,10 +45,7 @@ impl Trainer {
     }
 
     pub(super) fn on_have(&mut self, from: PublicKey, message: Have) {
-        if message.run != self.config.shape.run
-            || message.step != self.progress
-            || self.phase != Phase::Working
-        {
+        if message.run != self.branch || message.step != self.progress || self.phase != Phase::Working {
             return;
         }
         if self.peers.get(&from).and_then(|p| p.incarnation()) != Some(message.incarnation) {
@@ -120,19 +116,22 @@ impl Trainer {
         let Some(plan) = &self.current.plan else { return };
         let mine = plan.0.get(&self.me).cloned().unwrap_or_default();
         let replicas: Vec<_> = self.replicas().map(|(key, _)| *key).collect();
-        if mine.is_empty() || replicas.is_empty() {
+        if mine.is_empty() {
             return;
         }
+        let all_committed = self.all_committed(&plan.0);
         match &self.current.own_partial {
+            Some((units, _)) if *units == mine && !all_committed => self.share_commit(&replicas),
             Some((units, sum)) if *units == mine => {
-                let message = partial(self.config.shape.run, self.progress, units, sum);
-                for peer in replicas {
-                    if self.current.partial_sent.insert(peer)
+                let message = partial(self.branch, self.progress, units, sum);
+                for peer in &replicas {
+                    if self.current.partial_sent.insert(*peer)
                         && let Some(message) = message.clone()
                     {
-                        self.send(peer, message);
+                        self.send(*peer, message);
                     }
                 }
+                self.share_commit(&replicas);
             }
             _ => self.current.wanted_partial = Some(mine),
         }
@@ -151,8 +150,10 @@ impl Trainer {
         let plan = self.current.plan.clone()?;
         let mut others = Vec::new();
         for (peer, units) in plan.0.iter().filter(|(peer, _)| **peer != self.me) {
-            match self.current.partials.get(peer) {
-                Some((got, sum)) if got == units => others.push(sum.clone()),
+            match (self.current.partials.get(peer), self.commitment_of(peer, units)) {
+                (Some((got, sum)), Some(committed)) if got == units => {
+                    others.push(Share { account: *peer, sum: sum.clone(), root: committed.sum });
+                }
                 _ => return None,
             }
         }
@@ -194,25 +195,23 @@ impl Trainer {
         } else {
             None
         };
-        let credits = plan
-            .0
-            .iter()
-            .map(|(account, units)| WorkEntry { account: *account, microbatches: units.len() })
-            .collect();
+        let credit = |(account, units): (&PublicKey, &UnitSet)| {
+            let header = self.commitment_of(account, units)?.header;
+            Some(StepCredit { account: *account, microbatches: units.len(), header })
+        };
+        let credits = plan.0.iter().map(credit).collect::<Option<Vec<_>>>()?;
         Some(StepRecord { step, state_root: self.state_root, credits: List::new(credits).ok()?, loss })
     }
 
-    pub(super) fn on_summed(&mut self, step: u64, units: UnitSet, sum: Bytes) {
+    pub(super) fn on_summed(&mut self, step: u64, units: UnitSet, sum: Bytes, root: Hash) {
         if step == self.progress {
+            self.commit(&units, root);
             self.current.own_partial = Some((units, sum));
         }
     }
 
     pub(super) fn on_partial(&mut self, from: PublicKey, message: Partial) {
-        if message.run == self.config.shape.run
-            && message.step == self.progress
-            && self.phase == Phase::Working
-        {
+        if message.run == self.branch && message.step == self.progress && self.phase == Phase::Working {
             let units = UnitSet::from_blob(&message.units);
             if !units.is_subset(&self.config.shape.microbatches_of(message.step)) {
                 return self.offence(from, "a sum over units that this step does not have".into());
@@ -222,7 +221,7 @@ impl Trainer {
     }
 
     pub(super) fn on_want_partial(&mut self, from: PublicKey, message: WantPartial) {
-        if message.run != self.config.shape.run {
+        if message.run != self.branch {
             return;
         }
         let units = UnitSet::from_blob(&message.units);
@@ -234,7 +233,9 @@ impl Trainer {
             .find_map(|work| work.own_partial.clone().filter(|(have, _)| *have == units));
         match kept {
             Some((units, sum)) => {
-                if let Some(message) = partial(self.config.shape.run, message.step, &units, &sum) {
+                self.current.commit_sent.remove(&from);
+                self.share_commit(&[from]);
+                if let Some(message) = partial(self.branch, message.step, &units, &sum) {
                     self.send(from, message);
                 }
             }
@@ -244,6 +245,17 @@ impl Trainer {
             }
             None => {}
         }
+    }
+
+    /// A seat sent another sum than it committed to: it is asked again, by way of a new connection.
+    pub(super) fn on_refused(&mut self, step: u64, account: PublicKey) {
+        if step != self.progress {
+            return;
+        }
+        self.current.closing = false;
+        self.current.partials.remove(&account);
+        self.current.commits.remove(&account);
+        self.offence(account, "a sum that is not the one of its commitment".into());
     }
 
     /// Ask again for sums that a covered step still lacks.
@@ -258,11 +270,12 @@ impl Trainer {
         }
         self.current.asked = self.now;
         self.current.partial_sent.clear();
+        self.current.commit_sent.clear();
         let me = self.me;
         for (peer, units) in plan.0.iter().filter(|(peer, _)| **peer != me) {
-            if self.current.partials.get(peer).is_none_or(|(got, _)| got != units) {
-                let want =
-                    WantPartial { run: self.config.shape.run, step: self.progress, units: units.to_blob() };
+            let uncommitted = self.commitment_of(peer, units).is_none();
+            if uncommitted || self.current.partials.get(peer).is_none_or(|(got, _)| got != units) {
+                let want = WantPartial { run: self.branch, step: self.progress, units: units.to_blob() };
                 self.send(*peer, want);
             }
         }
@@ -277,8 +290,8 @@ impl Trainer {
         match saved {
             Ok(()) => {
                 self.unsaved_since = None;
-                if let Some((progress, state_root)) = self.closed.take() {
-                    self.finish_step(progress, state_root);
+                if let Some((progress, state_root, weights)) = self.closed.take() {
+                    self.finish_step(progress, state_root, weights);
                 }
             }
             Err(error) => {
@@ -289,7 +302,7 @@ impl Trainer {
     }
 
     /// The step is closed and its state is on disk: announce it and go on.
-    fn finish_step(&mut self, progress: u64, state_root: Hash) {
+    fn finish_step(&mut self, progress: u64, state_root: Hash, weights: Hash) {
         let step = self.progress;
         let Some(plan) = self.current.plan.clone() else {
             return self.halt(format!("step {step} was closed without a cover"));
@@ -311,6 +324,8 @@ impl Trainer {
         self.records.push(record);
         self.progress = progress;
         self.state_root = state_root;
+        self.weights = weights;
+        self.trust.advance(progress);
         self.behind_since = None;
         self.router.settle();
         let finished = std::mem::replace(&mut self.current, StepWork::new(progress, self.now));

@@ -8,17 +8,23 @@
 mod barrier;
 mod peers;
 mod reports;
+mod rollback;
 mod transfer;
+mod trust;
 mod work;
+
+pub use trust::{Accuse, TrustConfig, number_of};
 
 use crate::{Job, JobResult, Roster, Shape, routing::Router};
 use peers::Peer;
 use reports::PendingReport;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use tessera_audit::audit::AuditVerdict;
 use tessera_canon::{Hash, List, PublicKey, SecretKey};
-use tessera_ledger::action::{ReportWindow, WindowReport};
+use tessera_ledger::action::{DisputeStep, ReportWindow, WindowReport};
 use tessera_wire::training::{Activation, Message, StepRecord};
 use transfer::{Export, Fetch};
+use trust::TrustRoom;
 use work::StepWork;
 
 /// Times and limits, milliseconds unless said otherwise.
@@ -38,11 +44,22 @@ pub struct Tuning {
     pub credits: u32,
     /// State pieces in flight to one replica.
     pub pieces: usize,
+    /// One tick of an audit's clock: an audit may take `AuditParams::audit_steps` of them.
+    pub audit_tick: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { grace: 1_000, retry: 4_000, settle: 2_000, lag: 2_500, hello: 1_000, credits: 4, pieces: 4 }
+        Self {
+            grace: 1_000,
+            retry: 4_000,
+            settle: 2_000,
+            lag: 2_500,
+            hello: 1_000,
+            credits: 4,
+            pieces: 4,
+            audit_tick: 4_000,
+        }
     }
 }
 
@@ -57,6 +74,7 @@ pub struct TrainerConfig {
     /// Must grow with every start of the process.
     pub incarnation: u64,
     pub tuning: Tuning,
+    pub trust: TrustConfig,
 }
 
 /// What the driver tells the seat.
@@ -87,6 +105,10 @@ pub enum Effect {
     Run(Box<Job>),
     /// Post this report on the ledger.
     Report(Box<ReportWindow>),
+    /// Open a dispute on the ledger.
+    Accuse(Box<Accuse>),
+    /// Send the next message of a dispute to the ledger.
+    Move(Box<DisputeStep>),
     /// Close the connection to a peer that broke the rules.
     Drop { peer: PublicKey, reason: String },
     /// Tell the operator.
@@ -137,6 +159,49 @@ pub enum Note {
     Damaged {
         what: String,
     },
+    /// The beacon drew audits of a window's units of this stage.
+    Drawn {
+        window: u32,
+        units: u32,
+        audits: u32,
+    },
+    /// This seat audited a unit.
+    Audited {
+        worker: PublicKey,
+        step: u64,
+        unit: u32,
+        verdict: AuditVerdict,
+    },
+    /// This seat takes a false unit to the ledger.
+    Accused {
+        account: PublicKey,
+        step: u64,
+        unit: u32,
+        verdict: AuditVerdict,
+    },
+    /// This seat's own unit is in dispute.
+    Disputed {
+        step: u64,
+        unit: u32,
+    },
+    /// Another seat failed in an audit, by something that no game can judge.
+    Fault {
+        account: PublicKey,
+        step: u64,
+        unit: u32,
+        what: String,
+    },
+    /// A peer asked or sent what it may not, or not now.
+    Refused {
+        peer: PublicKey,
+        why: String,
+    },
+    /// The run went back to the state before `step`; `lost` steps of this seat are done again.
+    RolledBack {
+        generation: u32,
+        step: u64,
+        lost: u64,
+    },
     /// A job failed; the seat goes on where it can.
     Trouble {
         what: String,
@@ -161,6 +226,8 @@ pub enum Phase {
     Settling { since: u64 },
     /// Downloading the state.
     Fetching,
+    /// The ledger ordered the run back; the state before `step` is being loaded.
+    RollingBack { generation: u32, step: u64 },
     /// Taking part. Also after the last step, when only late neighbours need anything.
     Working,
     /// Stopped for good.
@@ -180,6 +247,14 @@ pub struct Trainer {
     /// Steps closed; the step being worked on.
     progress: u64,
     state_root: Hash,
+    /// Root over the weights alone.
+    weights: Hash,
+    /// Rollbacks of the run that this seat has followed, and what messages call the run since.
+    generation: u32,
+    branch: Hash,
+    trust: TrustRoom,
+    /// Own header before the next one.
+    trust_previous: Hash,
     current: StepWork,
     /// The step closed last: kept for neighbours that have not closed it.
     previous: Option<StepWork>,
@@ -196,7 +271,7 @@ pub struct Trainer {
     export_wanted: Vec<PublicKey>,
     busy: bool,
     unsaved_since: Option<u64>,
-    closed: Option<(u64, Hash)>,
+    closed: Option<(u64, Hash, Hash)>,
     behind_since: Option<u64>,
     last_hello: u64,
     effects: Vec<Effect>,
@@ -214,6 +289,11 @@ impl Trainer {
             connected: BTreeSet::new(),
             progress: 0,
             state_root: Hash::ZERO,
+            weights: Hash::ZERO,
+            generation: 0,
+            branch: config.shape.run,
+            trust: TrustRoom::new(&config),
+            trust_previous: Hash::ZERO,
             current: StepWork::new(0, 0),
             previous: None,
             early: VecDeque::new(),
@@ -249,7 +329,11 @@ impl Trainer {
             Input::Roster(roster) => self.on_roster(roster),
             Input::Done(result) => {
                 self.busy = false;
-                self.on_done(result);
+                if self.is_stale(&result) {
+                    self.start_rollback();
+                } else {
+                    self.on_done(result);
+                }
             }
             Input::Tick => self.on_tick(),
         }
@@ -265,6 +349,14 @@ impl Trainer {
     pub fn progress(&self) -> u64 {
         self.progress
     }
+    /// Rollbacks of the run that this seat has followed.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+    /// Bytes held for audits.
+    pub fn audit_bytes(&mut self) -> usize {
+        self.trust.bytes()
+    }
     /// Root of the present state.
     pub fn state_root(&self) -> Hash {
         self.state_root
@@ -279,12 +371,15 @@ impl Trainer {
     }
 
     fn on_message(&mut self, from: PublicKey, message: Message) {
-        let Some(seat) = self.roster.seat_of(&from) else {
+        let Some(seat) = self.roster.seat_of(&from).filter(|seat| seat.active) else {
             // The ledger may know it before we do: not an offence, but nobody to listen to yet.
             return;
         };
         let (theirs, mine) = (seat.stage, self.config.stage);
         let index = seat.index;
+        if matches!(self.phase, Phase::RollingBack { .. }) && !matches!(message, Message::Audit(_)) {
+            return;
+        }
         match message {
             Message::Hello(hello) if hello.stage == theirs && hello.seat == index => {
                 self.on_hello(from, hello)
@@ -303,6 +398,7 @@ impl Trainer {
             Message::WantPiece(m) if theirs == mine => self.on_want_piece(from, m),
             Message::Piece(m) if theirs == mine => self.on_piece(from, m),
             Message::Cosign(m) if theirs == mine => self.on_cosign(from, m),
+            Message::Audit(m) if theirs.abs_diff(mine) <= 1 => self.on_audit(from, m, theirs),
             other => self.offence(
                 from,
                 format!("{} from stage {theirs} is not for a seat of stage {mine}", other.kind()),
@@ -312,27 +408,37 @@ impl Trainer {
 
     fn on_done(&mut self, result: JobResult) {
         match result {
-            JobResult::Loaded { progress, state_root, records, damaged } => {
+            JobResult::Loaded { progress, state_root, weights, generation, records, damaged } => {
                 for what in damaged {
                     self.note(Note::Damaged { what });
                 }
-                self.adopt(progress, state_root, records);
+                self.set_generation(generation);
+                self.adopt(progress, state_root, weights, records);
                 self.phase = Phase::Settling { since: self.now };
                 self.greet_all();
+                self.notice_rollback();
             }
             JobResult::Forwarded { step, unit, tensor } => self.on_forwarded(step, unit, tensor),
-            JobResult::Backwarded { step, unit, tensor, accumulated, loss } => {
-                self.on_backwarded(step, unit, tensor, accumulated, loss);
+            JobResult::Backwarded { step, unit, tensor, accumulated, loss, made } => {
+                self.on_backwarded(step, unit, tensor, accumulated, loss, made);
             }
             JobResult::Measured { step, unit, loss } => self.on_measured(step, unit, loss),
-            JobResult::Summed { step, units, sum } => self.on_summed(step, units, sum),
-            JobResult::Closed { progress, state_root, saved } => {
-                self.closed = Some((progress, state_root));
+            JobResult::Summed { step, units, sum, root } => self.on_summed(step, units, sum, root),
+            JobResult::Closed { progress, state_root, weights, saved } => {
+                self.closed = Some((progress, state_root, weights));
                 self.on_saved(saved);
             }
             JobResult::Saved(saved) => self.on_saved(saved),
             JobResult::Exported { manifest, pieces } => self.on_exported(manifest, pieces),
-            JobResult::Installed { progress, state_root } => self.on_installed(progress, state_root),
+            JobResult::Installed { progress, state_root, weights } => {
+                self.on_installed(progress, state_root, weights);
+            }
+            JobResult::Refused { step, account } => self.on_refused(step, account),
+            JobResult::RolledBack { generation, progress, state_root, weights, records } => {
+                self.on_rolled_back(generation, progress, state_root, weights, records);
+            }
+            JobResult::Audited { unit, result } => self.on_audited(unit, result),
+            JobResult::Played { dispute, step } => self.on_played(dispute, step.map(|step| *step)),
             JobResult::Failed { job, unit, error } => self.on_failed(job, unit, error),
         }
     }
@@ -348,6 +454,8 @@ impl Trainer {
         self.retry_barrier();
         self.retry_fetch();
         self.retry_reports();
+        self.tick_audits();
+        self.review_disputes();
     }
 
     /// Do everything that has become possible.
@@ -384,7 +492,11 @@ impl Trainer {
         let job = if self.unsaved_since.is_some() {
             self.save_job()
         } else {
-            self.barrier_job().or_else(|| self.export_job()).or_else(|| self.unit_job())
+            self.barrier_job()
+                .or_else(|| self.export_job())
+                .or_else(|| self.trust.job(true))
+                .or_else(|| self.unit_job())
+                .or_else(|| self.trust.job(false))
         };
         if let Some(job) = job {
             self.run(job);
@@ -392,9 +504,10 @@ impl Trainer {
     }
 
     /// Take over a state with its records.
-    fn adopt(&mut self, progress: u64, state_root: Hash, records: Vec<StepRecord>) {
+    fn adopt(&mut self, progress: u64, state_root: Hash, weights: Hash, records: Vec<StepRecord>) {
         self.progress = progress;
         self.state_root = state_root;
+        self.weights = weights;
         self.records = records;
         self.current = StepWork::new(progress, self.now);
         self.previous = None;
@@ -428,7 +541,7 @@ impl Trainer {
             }
         }
         match job {
-            "load" | "close" => self.halt(format!("{job} failed: {error}")),
+            "load" | "close" | "roll back" => self.halt(format!("{job} failed: {error}")),
             "install" => {
                 self.note(Note::Trouble { what: format!("{job} failed: {error}") });
                 self.restart_fetch();

@@ -29,6 +29,10 @@ impl Peer {
     pub(super) fn progress(&self) -> u64 {
         self.hello.as_ref().map_or(0, |h| h.progress)
     }
+    /// Know nothing of where it stands.
+    pub(super) fn forget(&mut self) {
+        self.hello = None;
+    }
     pub(super) fn root(&self) -> Hash {
         self.hello.as_ref().map_or(Hash::ZERO, |h| h.state_root)
     }
@@ -40,6 +44,7 @@ impl Peer {
 impl Trainer {
     pub(super) fn on_roster(&mut self, roster: Roster) {
         self.roster = roster;
+        self.notice_unseated();
         let mut fresh = Vec::new();
         for seat in &self.roster.seats {
             if seat.account != self.me
@@ -54,7 +59,24 @@ impl Trainer {
         if self.phase != Phase::Loading {
             fresh.into_iter().for_each(|peer| self.greet(peer));
         }
+        self.notice_rollback();
         self.ensure_reports();
+        self.draw_audits();
+        self.review_disputes();
+    }
+
+    /// Whether the ledger gives `account` a seat now.
+    pub(super) fn is_seated(&self, account: &PublicKey) -> bool {
+        self.roster.seat_of(account).is_some_and(|seat| seat.active)
+    }
+
+    /// A seat that was barred or has lapsed takes no further part.
+    fn notice_unseated(&mut self) {
+        let gone: Vec<PublicKey> =
+            self.peers.iter().filter(|(_, peer)| peer.hello.is_some()).map(|(key, _)| *key).collect();
+        for peer in gone.into_iter().filter(|peer| !self.is_seated(peer)).collect::<Vec<_>>() {
+            self.lose(peer);
+        }
     }
 
     pub(super) fn on_up(&mut self, peer: PublicKey) {
@@ -82,8 +104,12 @@ impl Trainer {
     }
 
     pub(super) fn on_hello(&mut self, from: PublicKey, hello: Hello) {
-        if hello.network != self.config.network || hello.run != self.config.shape.run {
-            return self.offence(from, "hello of another network or run".into());
+        if hello.network != self.config.network {
+            return self.offence(from, "hello of another network".into());
+        }
+        if hello.run != self.branch {
+            // Of before a rollback, or of after one that this seat has not heard of: no partner until it has.
+            return;
         }
         let (stage, index) = (hello.stage, hello.seat);
         self.connected.insert(from);
@@ -127,7 +153,7 @@ impl Trainer {
     pub(super) fn greet(&mut self, to: PublicKey) {
         let hello = Hello {
             network: self.config.network,
-            run: self.config.shape.run,
+            run: self.branch,
             stage: self.config.stage,
             seat: self.config.seat,
             incarnation: self.config.incarnation,

@@ -2,6 +2,7 @@
 
 use super::{Effect, Note, Phase, Trainer};
 use std::collections::BTreeMap;
+use tessera_audit::unit::AnchorTree;
 use tessera_canon::{Hash, List, PublicKey, Signature};
 use tessera_ledger::action::{REPORT, ReportWindow, SeatSignature, WindowReport, WorkEntry};
 use tessera_wire::training::{Cosign, SignedVote, VOTE, Vote};
@@ -23,7 +24,7 @@ impl Trainer {
     /// Sign the root of the present state for the replicas.
     pub(super) fn vote(&mut self) {
         let vote = Vote {
-            run: self.config.shape.run,
+            run: self.branch,
             stage: self.config.stage,
             progress: self.progress,
             state_root: self.state_root,
@@ -42,7 +43,7 @@ impl Trainer {
 
     pub(super) fn on_vote(&mut self, from: PublicKey, message: SignedVote) {
         let vote = &message.vote;
-        if vote.run != self.config.shape.run || vote.stage != self.config.stage {
+        if vote.run != self.branch || vote.stage != self.config.stage {
             return;
         }
         if !from.verify(VOTE, vote, &message.signature) {
@@ -97,7 +98,7 @@ impl Trainer {
         let next = self.roster.reported(stage);
         self.reports.retain(|window, _| *window >= next);
         self.foreign.retain(|window, _| *window >= next);
-        let (oldest, _) = shape.steps_of_window(next);
+        let oldest = self.anchored_from(next);
         self.records.retain(|record| record.step >= oldest);
         for window in next..shape.windows() {
             let (first, end) = shape.steps_of_window(window);
@@ -123,8 +124,23 @@ impl Trainer {
         self.post_if_quorum(self.roster.open_window);
     }
 
-    fn compose(&self, window: u32, first: u64, end: u64) -> Option<WindowReport> {
+    /// The first step whose commitments the report of `window` anchors: the window's own, or one that was done again
+    /// since the last report.
+    fn anchored_from(&self, window: u32) -> u64 {
+        let (first, _) = self.config.shape.steps_of_window(window);
+        let last = window.checked_sub(1).and_then(|last| self.roster.anchors.get(&(self.config.stage, last)));
+        let known = last.map_or(0, |last| last.generation);
+        self.roster.undone_since(known).map_or(first, |step| first.min(step))
+    }
+
+    fn compose(&mut self, window: u32, first: u64, end: u64) -> Option<WindowReport> {
         let record = |step: u64| self.records.iter().find(|r| r.step == step);
+        let mut places = Vec::new();
+        for step in self.anchored_from(window)..end {
+            let credits = record(step)?.credits.iter();
+            places.extend(credits.map(|credit| (step, credit.account, credit.header)));
+        }
+        let tree = AnchorTree::new(places);
         let mut work: BTreeMap<PublicKey, u32> = BTreeMap::new();
         for step in first..end {
             for credit in record(step)?.credits.iter() {
@@ -134,15 +150,19 @@ impl Trainer {
         let after = record(end)?;
         let entries =
             work.into_iter().map(|(account, microbatches)| WorkEntry { account, microbatches }).collect();
+        let (state_root, loss) = (after.state_root, after.loss);
+        let anchor = tree.root();
+        self.trust.anchor(window, tree);
         Some(WindowReport {
             network: self.config.network,
             run: self.config.shape.run,
             window,
             stage: self.config.stage,
             entries: List::new(entries).ok()?,
-            state_root: after.state_root,
-            anchor: Hash::ZERO,
-            loss: after.loss.map(|loss| u32::try_from(loss).unwrap_or(u32::MAX)),
+            state_root,
+            generation: self.generation,
+            anchor,
+            loss: loss.map(|loss| u32::try_from(loss).unwrap_or(u32::MAX)),
         })
     }
 
@@ -158,6 +178,9 @@ impl Trainer {
     pub(super) fn on_cosign(&mut self, from: PublicKey, message: Cosign) {
         let Cosign { report, signature } = message;
         let (window, next) = (report.window, self.roster.reported(self.config.stage));
+        if report.generation != self.generation {
+            return;
+        }
         let ours = report.run == self.config.shape.run
             && report.network == self.config.network
             && report.stage == self.config.stage

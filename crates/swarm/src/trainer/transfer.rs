@@ -39,7 +39,7 @@ impl Trainer {
     pub(super) fn restart_fetch(&mut self) {
         self.fetch = Some(Fetch { asked: self.now, ..Fetch::default() });
         if let Some(peer) = self.donors(None).first() {
-            self.send(*peer, WantState { run: self.config.shape.run, stage: self.config.stage });
+            self.send(*peer, WantState { run: self.branch, stage: self.config.stage });
         }
     }
 
@@ -55,7 +55,7 @@ impl Trainer {
     }
 
     pub(super) fn on_want_state(&mut self, from: PublicKey, message: WantState) {
-        if message.run == self.config.shape.run && self.phase == Phase::Working {
+        if message.run == self.branch && self.phase == Phase::Working {
             self.export_wanted.push(from);
             self.export_wanted.dedup();
         }
@@ -75,6 +75,7 @@ impl Trainer {
 
     pub(super) fn on_exported(&mut self, mut manifest: StateManifest, pieces: Vec<Bytes>) {
         manifest.records = self.kept_records();
+        manifest.run = self.branch;
         self.export = Some(Export { manifest, pieces });
         self.answer_wanted();
     }
@@ -114,7 +115,7 @@ impl Trainer {
             return;
         }
         let expected = self.peers.get(&from).map(|p| (p.progress(), p.root()));
-        let honest = manifest.run == self.config.shape.run
+        let honest = manifest.run == self.branch
             && manifest.stage == self.config.stage
             && manifest.pieces.len() as u64 == manifest.bytes.div_ceil(PIECE_BYTES as u64)
             && manifest.progress <= self.config.shape.steps + 1;
@@ -192,20 +193,21 @@ impl Trainer {
         let job = Job::Install {
             progress: manifest.progress,
             state_root: manifest.state_root,
+            generation: self.generation,
             pieces: fetch.pieces.values().cloned().collect(),
             records: manifest.records.to_vec(),
         };
         self.run(job);
     }
 
-    pub(super) fn on_installed(&mut self, progress: u64, state_root: Hash) {
+    pub(super) fn on_installed(&mut self, progress: u64, state_root: Hash, weights: Hash) {
         let records = match self.fetch.take().and_then(|f| f.manifest) {
             Some(manifest) => manifest.records.to_vec(),
             None => Vec::new(),
         };
         self.unsaved_since = None;
         self.closed = None;
-        self.adopt(progress, state_root, records);
+        self.adopt(progress, state_root, weights, records);
         self.note(Note::Fetched { progress, state_root });
         self.start_working();
     }

@@ -1,10 +1,12 @@
 //! Take units through this stage: forward, on to the next stage, back, and to whoever sent them.
 
+use super::trust::Committed;
 use super::{Note, Phase, Trainer};
-use crate::{Job, UnitSet};
+use crate::{Job, Made, UnitSet};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use tessera_canon::PublicKey;
+use tessera_audit::unit::Direction;
+use tessera_canon::{Hash, PublicKey};
 use tessera_wire::{
     Tensor,
     training::{Activation, Gradient, Seek, Sought, UnitId, WantUnits},
@@ -45,6 +47,16 @@ pub(super) struct Unit {
     sources: Vec<PublicKey>,
     output: Option<Tensor>,
     result: Option<Tensor>,
+    /// Digests of the four boundary tensors, as far as they are known and the stage has them.
+    pub(super) x: Option<Hash>,
+    pub(super) y: Option<Hash>,
+    pub(super) dy: Option<Hash>,
+    pub(super) dx: Option<Hash>,
+    /// Digests that the worker made.
+    pub(super) made: Option<Made>,
+    /// Whose input and whose gradient it was computed from.
+    pub(super) up: Option<PublicKey>,
+    pub(super) down: Option<PublicKey>,
     pub(super) at: At,
     out: Out,
     replay: bool,
@@ -58,6 +70,13 @@ impl Unit {
             sources: source.into_iter().collect(),
             output: None,
             result: None,
+            x: None,
+            y: None,
+            dy: None,
+            dx: None,
+            made: None,
+            up: source,
+            down: None,
             at: At::Queued,
             out: Out::Idle,
             replay,
@@ -80,6 +99,10 @@ pub(super) struct StepWork {
     pub(super) own_partial: Option<(UnitSet, Bytes)>,
     pub(super) wanted_partial: Option<UnitSet>,
     pub(super) partial_sent: BTreeSet<PublicKey>,
+    /// What this seat and its replicas committed to.
+    pub(super) own_commit: Option<Committed>,
+    pub(super) commits: BTreeMap<PublicKey, Committed>,
+    pub(super) commit_sent: BTreeSet<PublicKey>,
     pub(super) plan: Option<super::barrier::Plan>,
     pub(super) closing: bool,
     pub(super) last_change: u64,
@@ -99,6 +122,9 @@ impl StepWork {
             own_partial: None,
             wanted_partial: None,
             partial_sent: BTreeSet::new(),
+            own_commit: None,
+            commits: BTreeMap::new(),
+            commit_sent: BTreeSet::new(),
             plan: None,
             closing: false,
             last_change: now,
@@ -108,14 +134,14 @@ impl StepWork {
 }
 
 impl Trainer {
-    fn is_first(&self) -> bool {
+    pub(super) fn is_first(&self) -> bool {
         self.config.stage == 0
     }
     pub(super) fn is_last(&self) -> bool {
         self.config.stage + 1 == self.config.shape.stages
     }
     fn id(&self, step: u64, unit: u32) -> UnitId {
-        UnitId { run: self.config.shape.run, step, unit }
+        UnitId { run: self.branch, step, unit }
     }
     /// The work of `step`, if this seat is at it or has just closed it.
     fn work(&mut self, step: u64) -> Option<&mut StepWork> {
@@ -127,14 +153,17 @@ impl Trainer {
             None
         }
     }
-    fn unit(&mut self, step: u64, unit: u32) -> Option<&mut Unit> {
+    pub(super) fn unit(&mut self, step: u64, unit: u32) -> Option<&mut Unit> {
         self.work(step)?.units.get_mut(&unit)
     }
     /// Check that a message names a unit of this run.
     fn check_unit(&mut self, from: PublicKey, id: &UnitId) -> bool {
-        let fits = id.run == self.config.shape.run
-            && id.step <= self.config.shape.steps
-            && self.config.shape.units_of(id.step).contains(id.unit);
+        if id.run != self.branch {
+            // Of before a rollback, or of after one that this seat has not heard of.
+            return false;
+        }
+        let fits =
+            id.step <= self.config.shape.steps && self.config.shape.units_of(id.step).contains(id.unit);
         if !fits {
             self.offence(from, format!("step {} of this run has no unit {}", id.step, id.unit));
         }
@@ -173,7 +202,7 @@ impl Trainer {
     }
 
     pub(super) fn on_activation(&mut self, from: PublicKey, message: Activation) {
-        let Activation { id, replay, tensor } = message;
+        let Activation { id, replay, tensor, signature } = message;
         if !self.check_unit(from, &id) || self.phase != Phase::Working {
             return;
         }
@@ -188,15 +217,26 @@ impl Trainer {
         if id.step == self.progress + 1 {
             let room = shape.units_of(id.step).len() as usize * self.peers.len().max(1);
             if self.early.len() < room {
-                self.early.push_back((from, Activation { id, replay, tensor }));
+                self.early.push_back((from, Activation { id, replay, tensor, signature }));
             }
             return;
         }
         if self.rebind(from, &id) {
             return;
         }
+        if self.work(id.step).is_none() {
+            return;
+        }
+        let mut unit = Unit::new(Some(tensor.clone()), Some(from), replay);
+        if !self.config.shape.is_probe(id.unit) {
+            let what = (id.step, id.unit, Direction::Forward);
+            unit.x = self.take_delivery(from, what, &tensor, signature);
+            if unit.x.is_none() {
+                return;
+            }
+        }
         let Some(work) = self.work(id.step) else { return };
-        work.units.insert(id.unit, Unit::new(Some(tensor), Some(from), replay));
+        work.units.insert(id.unit, unit);
         if replay {
             self.note(Note::Replayed { step: id.step, unit: id.unit });
         }
@@ -209,10 +249,16 @@ impl Trainer {
             unit.sources.push(from);
         }
         if unit.at == At::Done {
-            let tensor = unit.result.clone().unwrap_or_else(Tensor::empty);
-            self.send(from, Gradient { id: id.clone(), tensor });
+            let (tensor, dx) = (unit.result.clone().unwrap_or_else(Tensor::empty), unit.dx);
+            self.return_gradient(from, id.clone(), tensor, dx);
         }
         true
+    }
+
+    fn return_gradient(&mut self, to: PublicKey, id: UnitId, tensor: Tensor, dx: Option<Hash>) {
+        let what = (id.step, id.unit, Direction::Backward);
+        let signature = dx.and_then(|dx| self.sign_delivery(to, what, dx));
+        self.send(to, Gradient { id, tensor, signature });
     }
 
     pub(super) fn on_seek(&mut self, from: PublicKey, message: Seek) {
@@ -235,7 +281,7 @@ impl Trainer {
     }
 
     pub(super) fn on_gradient(&mut self, from: PublicKey, message: Gradient) {
-        let Gradient { id, tensor } = message;
+        let Gradient { id, tensor, signature } = message;
         if !self.check_unit(from, &id) {
             return;
         }
@@ -254,20 +300,26 @@ impl Trainer {
         if unit.at != At::Forwarded {
             return;
         }
-        unit.out = Out::Sent { to: from, since: now };
         if probe {
-            self.finish_unit(id.step, id.unit, None);
-        } else {
-            unit.output_gradient = Some(tensor);
-            unit.at = At::Returned;
+            unit.out = Out::Sent { to: from, since: now };
+            return self.finish_unit(id.step, id.unit, None);
         }
+        let what = (id.step, id.unit, Direction::Backward);
+        let Some(digest) = self.take_delivery(from, what, &tensor, signature) else { return };
+        let Some(unit) = self.unit(id.step, id.unit) else { return };
+        unit.out = Out::Sent { to: from, since: now };
+        unit.output_gradient = Some(tensor);
+        (unit.dy, unit.down) = (Some(digest), Some(from));
+        unit.at = At::Returned;
     }
 
     pub(super) fn on_forwarded(&mut self, step: u64, unit: u32, tensor: Tensor) {
+        let digest = if self.config.shape.is_probe(unit) { None } else { self.digest_of(&tensor) };
+        self.keep_made((step, unit, Direction::Forward), &tensor);
         if let Some(unit) = self.unit(step, unit)
             && unit.at == At::Running
         {
-            unit.output = Some(tensor);
+            (unit.output, unit.y) = (Some(tensor), digest);
             unit.at = At::Forwarded;
             unit.out = Out::Wanted;
         }
@@ -280,7 +332,15 @@ impl Trainer {
         tensor: Option<Tensor>,
         accumulated: bool,
         loss: Option<u64>,
+        made: Made,
     ) {
+        let digest = tensor.as_ref().and_then(|tensor| self.digest_of(tensor));
+        if let Some(tensor) = &tensor {
+            self.keep_made((step, unit, Direction::Backward), tensor);
+        }
+        if let Some(unit) = self.unit(step, unit) {
+            (unit.dx, unit.made) = (digest, Some(made));
+        }
         if accumulated && step == self.progress {
             self.current.training_losses.extend(loss);
         }
@@ -300,6 +360,7 @@ impl Trainer {
         let Some(held) = work.units.get_mut(&unit) else { return };
         held.at = At::Done;
         held.result = result.clone();
+        let dx = held.dx;
         let sources = held.sources.clone();
         work.last_change = now;
         if open {
@@ -307,7 +368,7 @@ impl Trainer {
         }
         let tensor = result.unwrap_or_else(Tensor::empty);
         for source in sources {
-            self.send(source, Gradient { id: id.clone(), tensor: tensor.clone() });
+            self.return_gradient(source, id.clone(), tensor.clone(), dx);
         }
         if open {
             self.repeat_have();
@@ -388,10 +449,7 @@ impl Trainer {
         let credits = if replay { u32::MAX } else { credits };
         match self.router.pick(&candidates, credits, now) {
             Some(to) => {
-                if let Some(unit) = self.unit(step, number) {
-                    unit.out = Out::Sent { to, since: now };
-                }
-                self.send(to, Activation { id, replay, tensor });
+                self.send_output(to, id, replay, tensor);
             }
             None => {
                 if let Some(unit) = self.unit(step, number) {
@@ -399,6 +457,16 @@ impl Trainer {
                 }
             }
         }
+    }
+
+    fn send_output(&mut self, to: PublicKey, id: UnitId, replay: bool, tensor: Tensor) {
+        let now = self.now;
+        let Some(unit) = self.unit(id.step, id.unit) else { return };
+        unit.out = Out::Sent { to, since: now };
+        let digest = unit.y;
+        let what = (id.step, id.unit, Direction::Forward);
+        let signature = digest.and_then(|y| self.sign_delivery(to, what, y));
+        self.send(to, Activation { id, replay, tensor, signature });
     }
 
     /// Send again what the lost seat had, unless its stage has closed the step. Returns how many units.
@@ -459,7 +527,7 @@ impl Trainer {
                 }
             }
         } else {
-            let want = WantUnits { run: self.config.shape.run, step, units: missing.to_blob() };
+            let want = WantUnits { run: self.branch, step, units: missing.to_blob() };
             for peer in self.live_at(self.config.stage - 1) {
                 self.send(peer, want.clone());
             }
@@ -467,10 +535,10 @@ impl Trainer {
     }
 
     pub(super) fn on_want_units(&mut self, from: PublicKey, message: WantUnits) {
-        if message.run != self.config.shape.run || self.phase != Phase::Working {
+        if message.run != self.branch || self.phase != Phase::Working {
             return;
         }
-        let (now, step) = (self.now, message.step);
+        let step = message.step;
         let asked = UnitSet::from_blob(&message.units).intersection(&self.config.shape.units_of(step));
         let (first, lowest) = (self.is_first(), self.is_lowest());
         let mut further = UnitSet::default();
@@ -478,10 +546,9 @@ impl Trainer {
             let id = self.id(step, number);
             let Some(work) = self.work(step) else { return };
             match work.units.get_mut(&number) {
-                Some(Unit { output: Some(tensor), out, .. }) => {
-                    *out = Out::Sent { to: from, since: now };
+                Some(Unit { output: Some(tensor), .. }) => {
                     let tensor = tensor.clone();
-                    self.send(from, Activation { id, replay: true, tensor });
+                    self.send_output(from, id, true, tensor);
                 }
                 Some(_) => {}
                 None if first && lowest => {
@@ -492,7 +559,7 @@ impl Trainer {
             }
         }
         if !further.is_empty() {
-            let want = WantUnits { run: self.config.shape.run, step, units: further.to_blob() };
+            let want = WantUnits { run: self.branch, step, units: further.to_blob() };
             for peer in self.live_at(self.config.stage - 1) {
                 self.send(peer, want.clone());
             }

@@ -22,22 +22,28 @@ impl Worker {
     /// Have the weights of `step` in `self.audited`, if they are those with the root `expected`.
     fn fetch_past(&mut self, step: u64, expected: Hash) -> Result<&StageWeights, WorkerError> {
         let held = self.audited.take().filter(|(at, _)| *at == step);
-        let (_, weights) = match held {
-            Some(held) => held,
-            None if step == self.progress => (step, self.state.snapshot()),
-            None => {
-                let state = match self.store.load(Some(step))? {
-                    Some(saved) => StageState::from_bytes(&self.spec, self.stage, &saved.state)?,
-                    None if step == 0 => StageState::init(&self.spec, self.stage)?,
-                    None => return Err(WorkerError::NoState { step, progress: self.progress }),
-                };
-                (step, state.snapshot())
+        let mut found: Vec<StageWeights> = held.map(|(_, weights)| weights).into_iter().collect();
+        let is_right = |weights: &StageWeights| tensors::weights_root(weights) == expected;
+        if !found.iter().any(is_right) {
+            found.clear();
+            let present = match self.store.load(Some(step))? {
+                Some(saved) => Some(StageState::from_bytes(&self.spec, self.stage, &saved.state)?.snapshot()),
+                None if step == self.progress => Some(self.state.snapshot()),
+                None if step == 0 => Some(StageState::init(&self.spec, self.stage)?.snapshot()),
+                None => None,
+            };
+            found.extend(present);
+            if !found.iter().any(is_right) {
+                for saved in self.store.load_undone(step)? {
+                    found.push(StageState::from_bytes(&self.spec, self.stage, &saved.state)?.snapshot());
+                }
             }
-        };
-        if tensors::weights_root(&weights) != expected {
-            return Err(WorkerError::OtherWeights { step });
         }
-        Ok(&self.audited.insert((step, weights)).1)
+        if found.is_empty() {
+            return Err(WorkerError::NoState { step, progress: self.progress });
+        }
+        let right = found.into_iter().find(is_right).ok_or(WorkerError::OtherWeights { step })?;
+        Ok(&self.audited.insert((step, right)).1)
     }
 
     fn unit_input(
@@ -97,17 +103,16 @@ impl Worker {
         };
         let place = (leaf.unit.stage, step, leaf.unit.id());
         let failed = |error: &dyn std::fmt::Display| WorkerError::Play(error.to_string());
-        let material =
-            match Material::new(&self.spec, place, x, dy, weights.tensors(), weights.exponents()) {
-                Ok(material) => material,
-                Err(AccountError::Program(ProgramError::TooLarge { .. }))
-                    if open.dispute.phase != DisputePhase::Name =>
-                {
-                    let step = player::beyond(&self.spec, &leaf.claim()).map_err(|error| failed(&error))?;
-                    return Ok(JobResult::Played { dispute, step: Some(Box::new(step)) });
-                }
-                Err(error) => return Err(failed(&error)),
-            };
+        let material = match Material::new(&self.spec, place, x, dy, weights.tensors(), weights.exponents()) {
+            Ok(material) => material,
+            Err(AccountError::Program(ProgramError::TooLarge { .. }))
+                if open.dispute.phase != DisputePhase::Name =>
+            {
+                let step = player::beyond(&self.spec, &leaf.claim()).map_err(|error| failed(&error))?;
+                return Ok(JobResult::Played { dispute, step: Some(Box::new(step)) });
+            }
+            Err(error) => return Err(failed(&error)),
+        };
         let mut account = Account::new(&material).map_err(|error| failed(&error))?;
         #[cfg(feature = "attackers")]
         if open.dispute.phase != DisputePhase::Name

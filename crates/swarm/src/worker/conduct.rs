@@ -58,8 +58,7 @@ impl Conduct {
             return;
         }
         let had = dx.is_some();
-        let mut outputs =
-            Outputs { y: Vec::new(), dx: dx.take().unwrap_or_default(), dw: Some(dw.clone()) };
+        let mut outputs = Outputs { y: Vec::new(), dx: dx.take().unwrap_or_default(), dw: Some(dw.clone()) };
         self.attacker.outputs(&self.unit(place), &mut outputs);
         *dx = had.then_some(outputs.dx);
         if let Some(changed) = outputs.dw {

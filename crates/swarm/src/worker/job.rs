@@ -33,13 +33,7 @@ pub enum Job {
     /// The gradient sum over `units`; `extra` are units in the sum that must be taken out.
     Sum { step: u64, units: UnitSet, extra: Vec<Extra> },
     /// Close a step: own sum over `units` plus the others' sums; optimizer; save.
-    Close {
-        record: StepRecord,
-        units: UnitSet,
-        extra: Vec<Extra>,
-        others: Vec<Share>,
-        keep: Vec<StepRecord>,
-    },
+    Close { record: StepRecord, units: UnitSet, extra: Vec<Extra>, others: Vec<Share>, keep: Vec<StepRecord> },
     /// Try again to save what could not be saved.
     Save,
     /// Cut the present state into pieces for a replica.
