@@ -39,7 +39,7 @@ pub struct SimLedger {
 
 impl SimLedger {
     /// A network whose `accounts` have some U; nothing is published yet.
-    pub fn new(seed: u64, spec: &RunSpec, accounts: &[PublicKey]) -> Self {
+    pub fn new(seed: u64, spec: &RunSpec, accounts: &[PublicKey], parameters: Parameters) -> Self {
         let genesis = Genesis {
             name: Text::new("simulation").expect("the name is short"),
             time_ms: 0,
@@ -48,7 +48,7 @@ impl SimLedger {
                 accounts.iter().map(|key| GenesisAccount { key: *key, balance: FUNDS }).collect(),
             )
             .expect("a simulation has at most 4096 accounts"),
-            params: Parameters::demo(),
+            params: parameters,
             consensus: Blob::default(),
         };
         Self {

@@ -12,4 +12,4 @@ mod ledger;
 mod swarm;
 
 pub use ledger::SimLedger;
-pub use swarm::{SimConfig, SwarmSim};
+pub use swarm::{Conduct, SimConfig, SwarmSim};

@@ -6,7 +6,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, BinaryHeap},
     sync::Arc,
 };
+use tessera_audit::attackers::Attacker;
 use tessera_canon::{Domain, Hash, Prf, PublicKey, SecretKey, digest_bytes, encode};
+use tessera_ledger::Parameters;
 use tessera_model::{Dataset, RunSpec};
 use tessera_net::sim::{Delivery, Links, Profile};
 use tessera_swarm::{
@@ -33,6 +35,8 @@ pub struct SimConfig {
     pub links: Profile,
     pub tuning: Tuning,
     pub trust: TrustConfig,
+    /// The network's numbers.
+    pub parameters: Parameters,
     /// What one forward takes on seat `i`: `unit_us + i * unit_step_us`; a backward takes twice that.
     pub unit_us: u64,
     pub unit_step_us: u64,
@@ -48,6 +52,7 @@ impl SimConfig {
             links: Profile::HOME,
             tuning: Tuning::default(),
             trust: TrustConfig::default(),
+            parameters: Parameters::demo(),
             unit_us: 20_000,
             unit_step_us: 3_000,
         }
@@ -63,6 +68,9 @@ enum Event {
     Block,
 }
 
+/// Makes the attacker of a seat that cheats.
+pub type Conduct = fn() -> Box<dyn Attacker>;
+
 struct Seat {
     key: SecretKey,
     index: u64,
@@ -70,6 +78,8 @@ struct Seat {
     /// Counts starts; 0 before the first.
     life: u64,
     process: Option<(Trainer, Worker)>,
+    /// How it cheats, made anew at every start.
+    conduct: Option<Conduct>,
     roster: Roster,
     notes: Vec<Note>,
 }
@@ -105,7 +115,7 @@ impl SwarmSim {
             })
             .collect();
         let accounts: Vec<PublicKey> = keys.iter().map(SecretKey::public).collect();
-        let mut ledger = SimLedger::new(config.seed, &config.spec, &accounts);
+        let mut ledger = SimLedger::new(config.seed, &config.spec, &accounts, config.parameters.clone());
         ledger.submit(&keys[0], SimLedger::create_run(&config.spec, config.seats_per_stage, &accounts));
         ledger.block(0);
         for key in &keys {
@@ -133,6 +143,7 @@ impl SwarmSim {
                         disk: MemoryStore::default(),
                         life: 0,
                         process: None,
+                        conduct: None,
                         roster: Roster::default(),
                         notes: Vec::new(),
                     };
@@ -194,15 +205,25 @@ impl SwarmSim {
         }
         roots
     }
-    /// Whether every running seat has closed the last step.
+    /// Whether every running seat that the ledger has not taken away has closed the last step.
     pub fn finished(&self) -> bool {
-        self.seats.values().all(|s| s.process.as_ref().is_none_or(|(t, _)| t.finished()))
+        let done = |seat: &Seat| seat.process.as_ref().is_none_or(|(trainer, _)| trainer.finished());
+        self.seats.iter().all(|(account, seat)| done(seat) || self.ledger.seat_of(account).is_none())
     }
     /// Steps closed by the slowest running seat.
     pub fn slowest(&self) -> u64 {
         self.seats.values().filter_map(|s| s.process.as_ref()).map(|(t, _)| t.progress()).min().unwrap_or(0)
     }
 
+    /// Let a seat cheat from now on, as `conduct` makes its attacker.
+    pub fn corrupt(&mut self, account: PublicKey, conduct: Conduct) {
+        if let Some(seat) = self.seats.get_mut(&account) {
+            seat.conduct = Some(conduct);
+            if let Some((_, worker)) = &mut seat.process {
+                worker.corrupt(conduct(), &seat.key);
+            }
+        }
+    }
     /// Kill a seat's process at once.
     pub fn kill(&mut self, account: PublicKey) {
         self.record(format!("kill {account}"));
@@ -270,8 +291,11 @@ impl SwarmSim {
         let data = ends.then(|| self.data.clone());
         let Some(seat) = self.seats.get_mut(&account) else { return };
         seat.life += 1;
-        let worker = Worker::new(self.spec.clone(), stage, data, Box::new(seat.disk.clone()))
+        let mut worker = Worker::new(self.spec.clone(), stage, data, Box::new(seat.disk.clone()))
             .unwrap_or_else(|error| panic!("the worker of a valid spec starts: {error}"));
+        if let Some(conduct) = seat.conduct {
+            worker.corrupt(conduct(), &seat.key);
+        }
         let trainer = Trainer::new(TrainerConfig {
             network: self.ledger.network(),
             shape: Shape::of(&self.spec),

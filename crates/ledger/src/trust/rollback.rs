@@ -4,7 +4,10 @@
 //! work of (generation g, step t) is proven false
 //! undone already  iff some rollback r with r.generation > g has r.step <= t
 //! otherwise       generation := newest + 1; the run goes on from the state before step t
+//! fraud           t := the first step of the oldest window whose claims have not matured, `undo_windows` back at most
 //! ```
+//! One false unit may be a fault of hardware, and nothing else of the seat is doubted. With a fraud all that is pending
+//! of the seat is forfeited unseen (`verify` 11.9, the retroactive rule), so all of it is undone as well.
 //! The arithmetic is exact, so a run that goes back and does those steps again without the false work ends with the
 //! weights of one in which it never was. Windows that were reported stay reported and their claims stay: who worked
 //! on poisoned weights in good faith did the work. The steps that are done again are anchored with the window that is
@@ -17,7 +20,7 @@
 use crate::{
     event::RolledBack,
     keys,
-    record::{Rollback, Run, Work},
+    record::{Rollback, Run, RunTerms, Work},
     seat,
     store::{Stop, View},
     trust::params,
@@ -45,16 +48,34 @@ fn is_undone(view: &View<'_>, run: &Hash, work: &Work, generation: u32) -> Resul
     Ok(false)
 }
 
-/// Order the run back, if false `work` is still part of it. `proven`: false units of this run so far.
-pub(crate) fn order(view: &mut View<'_>, run: &Hash, work: &Work, proven: u64) -> Result<(), Stop> {
+/// The step from which work is in doubt when a seat that cheated in `step` is caught.
+fn doubted_from(view: &View<'_>, run: &Run, step: u64) -> Result<u64, Stop> {
+    let terms: RunTerms = view.must(&keys::run_terms(&run.run), "run", run.run)?;
+    let deepest = run.window.saturating_sub(params::load(view)?.undo_windows);
+    Ok(step.min(u64::from(run.matured.max(deepest)) * u64::from(terms.window_steps)))
+}
+
+/// Order the run back, if false `work` is still part of it. `fraud`: what else is pending of the seat goes too.
+/// `proven`: false units of this run so far.
+pub(crate) fn order(
+    view: &mut View<'_>,
+    run: &Hash,
+    work: &Work,
+    fraud: bool,
+    proven: u64,
+) -> Result<(), Stop> {
+    let Some(now) = view.get::<Run>(&keys::run(run))? else { return Ok(()) };
+    let step = if fraud { doubted_from(view, &now, work.step)? } else { work.step };
+    let work = &Work { step, ..work.clone() };
     let generation = newest(view, run)?.map_or(0, |newest| newest.generation);
     let tolerated = u64::from(params::load(view)?.tolerated_units);
     // Work of a generation that was never ordered is of no run.
     if proven <= tolerated || work.generation > generation || is_undone(view, run, work, generation)? {
         return Ok(());
     }
-    let in_training = view.get::<Run>(&keys::run(run))?.is_some_and(|run| seat::in_training(&run));
-    let Some(generation) = generation.checked_add(1).filter(|_| in_training) else { return Ok(()) };
+    let Some(generation) = generation.checked_add(1).filter(|_| seat::in_training(&now)) else {
+        return Ok(());
+    };
     let rollback = Rollback { run: *run, generation, step: work.step, height: view.context.height };
     view.put(keys::rollback(run, 0), rollback.clone());
     view.put(keys::rollback(run, generation), rollback);

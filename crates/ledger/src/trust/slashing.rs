@@ -159,7 +159,8 @@ pub(crate) fn punish(view: &mut View<'_>, dispute: &Dispute, verdict: Verdict) -
     if verdict >= Verdict::Mismatch
         && let Some(work) = &dispute.work
     {
-        rollback::order(view, id, work, panel::stats(view, id)?.guilty)?;
+        let fraud = verdict == Verdict::Fraud;
+        rollback::order(view, id, work, fraud, panel::stats(view, id)?.guilty)?;
     }
     account::credit_for(view, &dispute.challenger, reward, (Reason::DisputeWon, &dispute.id))?;
     account::to_fund(view, taken - reward)?;
