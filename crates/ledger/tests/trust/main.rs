@@ -8,6 +8,7 @@ mod deterrence;
 mod disputes;
 mod histories;
 mod machine;
+mod openings;
 mod setting;
 mod verdicts;
 mod vesting;
