@@ -68,7 +68,7 @@ pub(crate) struct Node {
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_TAPE_MIB, requires = "run")]
     tape_memory: u32,
     /// Memory for what auditors may ask for, in MiB: tensors and receipts of the last steps.
-    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    #[arg(long, value_name = "MIB", default_value_t = 256, requires = "run")]
     audit_memory: u32,
     /// Address at which other seats reach this one, if it differs from --listen
     #[arg(long, value_name = "IP:PORT")]
