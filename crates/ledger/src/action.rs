@@ -37,6 +37,7 @@ choice! {
         19 => AuditReveal(AuditReveal),
         90 => SealCanary(SealCanary),
         91 => OpenCanary(OpenCanary),
+        93 => Contradict(Contradict),
         // Shares.
         22 => TransferShares(TransferShares),
         23 => BasketTransfer(BasketTransfer),

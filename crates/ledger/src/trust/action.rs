@@ -12,6 +12,8 @@ pub const CANARY: Domain = Domain::new("tessera/ledger/canary/v1");
 
 /// Most bytes of the children that one message commits to.
 pub const MAX_CHILDREN: usize = 8192;
+/// Most bytes of a proof that an account contradicts itself.
+pub const MAX_CONTRADICTION: usize = 2048;
 /// Most bytes of one part of a proof.
 pub const MAX_PROOF_PART: usize = 12_288;
 
@@ -61,6 +63,12 @@ record! {
         pub bond: u128,
         pub accusation: Option<Accusation>,
     }
+}
+
+record! {
+    /// Convict an account that signed two things which cannot both be true. `dispute` has an accusation; the evidence is
+    /// the claim of a unit.
+    pub struct Contradict { pub dispute: OpenDispute, pub proof: Blob<MAX_CONTRADICTION> }
 }
 
 record! {

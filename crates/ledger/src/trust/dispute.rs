@@ -67,7 +67,7 @@ fn take(dispute: &mut Dispute, accusation: &Accusation) {
 }
 
 /// The heights in which the accused worked on the window: since its stage reported the one before, up to the report.
-fn window_of(view: &View<'_>, dispute: &Dispute) -> Result<(u64, u64), Stop> {
+pub(crate) fn window_of(view: &View<'_>, dispute: &Dispute) -> Result<(u64, u64), Stop> {
     let key = |window| keys::stage_report(&dispute.run, window, dispute.stage);
     let report: StageReport = view.must(&key(dispute.window), "report of stage", dispute.stage)?;
     let from = match dispute.window.checked_sub(1) {

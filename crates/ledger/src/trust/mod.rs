@@ -4,6 +4,7 @@
 //! ```text
 //! OpenDispute with an accusation --> game: accused commits, challenger names, ... accused proves --> Referee
 //! OpenDispute without one --> panel: drawn auditors commit and reveal; 2/3 rule --> the loser may escalate --> game
+//! Contradict, with all that is needed --> the Referee says what must be signed; it is --> fraud at once
 //! audit drawn by the beacon --> panel; 2/3 against the claim --> provisional ruling, the accused may escalate --> game
 //! ```
 //! A claim in dispute is frozen: it does not mature, the others of its window do. Whoever lets a turn pass loses.
@@ -19,6 +20,7 @@
 
 pub mod action;
 pub mod canary;
+pub mod contradiction;
 pub mod deterrence;
 pub mod dispute;
 pub mod event;
