@@ -16,7 +16,7 @@
 //! accused's. Time and memory are bounded by [`crate::program`]'s limits. Nothing here is unwrapped.
 
 use crate::{
-    claim::{parts_root, single, weight_leaf},
+    claim::{UnitClaim, parts_root, single, weight_leaf},
     last::{LastError, Need, Outcome, compute},
     program::{Made, Origin, Program},
     proof::{Body, CopyOf, Place, Proof, Results, Steps},
@@ -42,6 +42,14 @@ impl Referee for UnitReferee {
     fn supports(&self, kind: Kind) -> bool {
         kind == Kind::Dot
     }
+    fn claim_digest(&self, kind: Kind, claim: &[u8]) -> Result<Hash, RefereeError> {
+        if kind != Kind::Dot {
+            return Err(RefereeError::Malformed(format!("claims of kind {kind:?} are not opened")));
+        }
+        let claim: UnitClaim =
+            decode(claim).map_err(|error| RefereeError::Malformed(format!("claim: {error}")))?;
+        Ok(claim.digest())
+    }
     fn judge(&self, step: &FinalStep) -> Result<Judgement, RefereeError> {
         let proof: Proof =
             decode(&step.proof).map_err(|error| RefereeError::Malformed(format!("proof: {error}")))?;
@@ -51,12 +59,8 @@ impl Referee for UnitReferee {
             return Err(input("the run spec is another run's"));
         }
         let claim = &proof.claim;
-        let window = claim.step / u64::from(spec.window_steps.max(1));
-        if claim.digest() != step.evidence
-            || claim.run != step.run
-            || claim.stage != step.stage
-            || window != u64::from(step.window)
-        {
+        // Which window the work counts in the accused's statement says: a step that was done again counts in a later one.
+        if claim.digest() != step.evidence || claim.run != step.run || claim.stage != step.stage {
             return Err(input("the claim is not the unit in dispute"));
         }
         let tensors = spec.stage_plan(claim.stage).map_or(0, |plan| plan.tensors.len());

@@ -37,6 +37,7 @@ choice! {
         19 => AuditReveal(AuditReveal),
         90 => SealCanary(SealCanary),
         91 => OpenCanary(OpenCanary),
+        92 => DemandOpening(DemandOpening),
         93 => Contradict(Contradict),
         // Shares.
         22 => TransferShares(TransferShares),

@@ -271,6 +271,7 @@ mod tests {
                 phase: DisputePhase::Prove,
                 kind: Some(crate::trust::kind::Kind::Dot),
                 evidence: hash,
+                unit: Some(1),
                 work: Some(crate::trust::record::Work { generation: 1, step: 1 }),
                 level: 1,
                 proof: 1,

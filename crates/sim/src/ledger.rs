@@ -1,13 +1,14 @@
 //! A ledger that executes a block at fixed intervals of virtual time and checks its invariants after each.
 
 use std::{collections::BTreeMap, sync::Arc};
+use tessera_audit::unit::StepHeader;
 use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Text, digest};
 use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{
     Action, BlockContext, Event, Genesis, MemState, Parameters, SignedTx, Tx, TxError,
     action::{
-        ChunkPrice, Commit, CreateRun, DisputeStep, JoinRun, LossProportional, LossSource, OpenDispute,
-        RiskRule, Step,
+        ChunkPrice, Commit, CreateRun, DemandOpening, DisputeStep, JoinRun, LossProportional, LossSource,
+        OpenDispute, Opening, RiskRule, Step,
     },
     genesis::GenesisAccount,
     invariants, keys, query,
@@ -15,7 +16,7 @@ use tessera_ledger::{
     trust::TrustParams,
 };
 use tessera_model::RunSpec;
-use tessera_swarm::{Accuse, Roster, view};
+use tessera_swarm::{Accuse, Demand, Roster, view};
 
 const BEACON: Domain = Domain::new("tessera/sim/beacon/v1");
 /// U that every account begins with, nano.
@@ -33,6 +34,7 @@ pub struct SimLedger {
     pub refused: Vec<TxError>,
     /// What the accused committed to last, by dispute.
     said: BTreeMap<Hash, Commit>,
+    opened: BTreeMap<Hash, Opening>,
     /// Everything that happened.
     pub events: Vec<Event>,
 }
@@ -60,6 +62,7 @@ impl SimLedger {
             waiting: Vec::new(),
             refused: Vec::new(),
             said: BTreeMap::new(),
+            opened: BTreeMap::new(),
             events: Vec::new(),
         }
     }
@@ -152,10 +155,16 @@ impl SimLedger {
         }
         let outcome = self.state.run_block_with(context, Arc::new(UnitReferee), &txs);
         for (tx, receipt) in txs.iter().zip(&outcome.receipts) {
-            if let Action::DisputeStep(DisputeStep { dispute, step: Step::Commit(commit) }) = &tx.body.action
-                && receipt.error.is_none()
-            {
-                self.said.insert(*dispute, commit.clone());
+            let Action::DisputeStep(DisputeStep { dispute, step }) = &tx.body.action else { continue };
+            match step {
+                _ if receipt.error.is_some() => {}
+                Step::Commit(commit) => {
+                    self.said.insert(*dispute, commit.clone());
+                }
+                Step::Open(opening) => {
+                    self.opened.insert(*dispute, opening.clone());
+                }
+                _ => {}
             }
         }
         self.events.extend(outcome.events);
@@ -177,28 +186,38 @@ impl SimLedger {
         let mut roster = view::roster(|key| self.state.get(key), &self.run, me).unwrap_or_default();
         for open in &mut roster.disputes {
             open.said = self.said.get(&open.dispute.id).cloned();
+            open.opened = self.opened.get(&open.dispute.id).cloned();
         }
         roster
     }
 
-    /// What opens the dispute that a trainer wants: the account's claim of the window, and the least bond.
-    fn open_dispute(&self, accuse: Accuse) -> Option<Action> {
-        let Accuse { window, stage, account, accusation } = accuse;
+    /// The index of an account's claim of a window, and the least bond of a dispute about it.
+    fn claim_of(&self, window: u32, stage: u16, account: &PublicKey) -> Option<(u16, u128)> {
         let get = |key: &_| self.state.get(key);
         let claims = query::claims_of_stage(get, &self.run, window, stage);
-        let index = claims.iter().position(|claim| claim.account == account)? as u16;
-        let bond = query::read::<TrustParams>(get, &keys::trust_params()).unwrap_or_default().dispute_bond;
-        let accusation = Some(accusation);
-        Some(OpenDispute { run: self.run, window, stage, index, bond, accusation }.into())
+        let index = claims.iter().position(|claim| claim.account == *account)? as u16;
+        let params: TrustParams = query::read(get, &keys::trust_params()).unwrap_or_default();
+        Some((index, params.dispute_bond))
     }
 
     /// Queue an accusation for the next block; false if there is no such claim.
     pub fn accuse(&mut self, key: &SecretKey, accuse: Accuse) -> bool {
-        let action = self.open_dispute(accuse);
-        let found = action.is_some();
-        if let Some(action) = action {
-            self.submit(key, action);
-        }
-        found
+        let Accuse { window, stage, account, accusation } = accuse;
+        let Some((index, bond)) = self.claim_of(window, stage, &account) else { return false };
+        let (run, accusation) = (self.run, Some(accusation));
+        self.submit(key, OpenDispute { run, window, stage, index, bond, accusation }.into());
+        true
+    }
+
+    /// Queue a demand for the next block; false if there is no such claim.
+    pub fn demand(&mut self, key: &SecretKey, demand: Demand) -> bool {
+        let Demand { window, stage, account, header, unit } = demand;
+        let Some((index, bond)) = self.claim_of(window, stage, &account) else { return false };
+        let (run, rest, signature) = (self.run, header.value.id(), header.signature);
+        let StepHeader { generation, step, units_root: root, .. } = header.value;
+        let demand =
+            DemandOpening { run, window, stage, index, bond, generation, step, root, rest, unit, signature };
+        self.submit(key, demand.into());
+        true
     }
 }

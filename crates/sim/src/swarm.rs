@@ -224,6 +224,12 @@ impl SwarmSim {
             }
         }
     }
+    /// Let a seat open its leaves to no auditor, only on the ledger.
+    pub fn withhold(&mut self, account: PublicKey) {
+        if let Some((trainer, _)) = self.seats.get_mut(&account).and_then(|seat| seat.process.as_mut()) {
+            trainer.withhold();
+        }
+    }
     /// Kill a seat's process at once.
     pub fn kill(&mut self, account: PublicKey) {
         self.record(format!("kill {account}"));
@@ -417,6 +423,12 @@ impl SwarmSim {
                     let what = format!("{} accuses {}", account.short(), accuse.account.short());
                     if !self.ledger.accuse(&key, *accuse) {
                         self.offences.push(format!("{what} of work that was never reported"));
+                    }
+                }
+                Effect::Demand(demand) => {
+                    let what = format!("{} demands of {}", account.short(), demand.account.short());
+                    if !self.ledger.demand(&key, *demand) {
+                        self.offences.push(format!("{what} work that was never reported"));
                     }
                 }
                 Effect::Move(step) => self.ledger.submit(&key, (*step).into()),

@@ -32,7 +32,7 @@ fn reference() -> &'static [Hash] {
 
 fn config(seed: u64, seats: u16) -> SimConfig {
     let trust =
-        TrustParams { unit_rate: 2_000, probation_rate: 2_000, undo_windows: 14, ..TrustParams::demo() };
+        TrustParams { unit_rate: 2_000, probation_rate: 2_000, evidence_windows: 14, ..TrustParams::demo() };
     // A dispute takes some windows here: claims must be pending for longer than that.
     let policy = Policy { pending_windows: 12, ..Parameters::demo().policy };
     let parameters = Parameters { trust, policy, ..Parameters::demo() };
@@ -82,5 +82,39 @@ fn a_cheat_is_convicted_and_the_weights_are_those_of_the_clean_run() {
         for (stage, roots) in sim.roots().iter().enumerate() {
             assert!(roots.contains(&reference()[stage]), "stage {stage}: {roots:?}");
         }
+    }
+}
+
+#[test]
+fn who_keeps_its_leaf_from_auditors_is_made_to_show_it_on_the_ledger() {
+    // It computes truly: asked on the ledger, it opens, and nobody loses anything.
+    let mut sim = SwarmSim::new(config(12, 3));
+    let stubborn = sim.account(1, 0);
+    sim.withhold(stubborn);
+    assert!(sim.run_until(LIMIT, |sim| sim.finished() && state(sim) == RunState::Serving));
+    let closed = |sim: &SwarmSim| -> Vec<Option<Verdict>> {
+        let closed = |event: &Event| match event {
+            Event::DisputeClosed(closed) => Some(closed.verdict),
+            _ => None,
+        };
+        sim.ledger().events.iter().filter_map(closed).collect()
+    };
+    println!("true: {:?}", closed(&sim));
+    assert!(!closed(&sim).is_empty(), "nothing was demanded");
+    assert!(closed(&sim).iter().all(Option::is_none), "{:?}", closed(&sim));
+    assert_eq!(convicted(&sim), vec![]);
+
+    // It cheats: asked on the ledger it must show the false claim, and the game convicts it.
+    let mut sim = SwarmSim::new(config(12, 3));
+    let cheat = sim.account(1, 0);
+    sim.withhold(cheat);
+    sim.corrupt(cheat, || Box::new(Lazy));
+    assert!(sim.run_until(LIMIT, |sim| sim.finished() && state(sim) == RunState::Serving));
+    println!("false: {:?}", closed(&sim));
+    let convicted = convicted(&sim);
+    assert!(convicted.iter().any(|(account, verdict)| (*account, *verdict) == (cheat, Verdict::Fraud)));
+    assert!(convicted.iter().all(|(account, _)| *account == cheat));
+    for (stage, roots) in sim.roots().iter().enumerate() {
+        assert!(roots.contains(&reference()[stage]), "stage {stage}: {roots:?}");
     }
 }

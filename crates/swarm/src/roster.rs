@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
-    action::Commit,
+    action::{Commit, Opening},
     record::{Dispute, DisputeLevel},
 };
 
@@ -56,6 +56,8 @@ pub struct OpenDispute {
     pub levels: Vec<DisputeLevel>,
     /// What the accused committed to last.
     pub said: Option<Commit>,
+    /// The claim that the accused was made to open.
+    pub opened: Option<Opening>,
 }
 
 /// The seats of a run and what became of their work.

@@ -17,7 +17,7 @@ const RECENT_WINDOWS: u32 = 4;
 const RECENT_ROLLBACKS: u32 = 64;
 
 /// The run as the seat of `me` sees it; `None` if there is no such run. What was said in disputes the caller adds:
-/// [`OpenDispute::said`].
+/// [`OpenDispute::said`] and [`OpenDispute::opened`].
 pub fn roster(source: impl Fn(&Key) -> Option<Cell>, run: &Hash, me: &PublicKey) -> Option<Roster> {
     let get = |key: &Key| source(key);
     let terms = query::run_terms(get, run);
@@ -71,7 +71,7 @@ pub fn roster(source: impl Fn(&Key) -> Option<Cell>, run: &Hash, me: &PublicKey)
     for dispute in query::disputes(get).into_iter().filter(parties) {
         let level = |at| query::read::<DisputeLevel>(get, &keys::dispute_level(&dispute.id, at));
         let levels = (0..=dispute.level).filter_map(level).collect();
-        roster.disputes.push(OpenDispute { dispute, levels, said: None });
+        roster.disputes.push(OpenDispute { dispute, levels, said: None, opened: None });
     }
     Some(roster)
 }

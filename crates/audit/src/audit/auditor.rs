@@ -127,6 +127,8 @@ pub enum Effect {
         /// What the worker signed that contradicts its leaf: where the verdict is `Inputs` or `Sent`.
         receipt: Option<Box<Receipt>>,
     },
+    /// Make the worker open its leaf on the ledger: it did not do so to this auditor, who has computed the unit.
+    Demand { unit: UnitId, mine: Box<UnitDigests> },
     /// Report a fault of another seat.
     Fault { account: PublicKey, unit: UnitId, kind: FaultKind },
 }
@@ -436,8 +438,9 @@ impl Auditor {
                         self.open.remove(&id);
                     }
                 }
-                Phase::Committed { report, until, .. } => {
+                Phase::Committed { report, mine, until } => {
                     if now > *until {
+                        effects.push(Effect::Demand { unit: unit.clone(), mine: Box::new(mine.clone()) });
                         effects.extend(self.no_data(&id, &unit));
                     } else if now > open.asked {
                         open.asked = now;

@@ -221,9 +221,10 @@ mod tests {
         let huge = store.keep((8, 0), [20; 16], Direction::Forward, kept(8, 100_000));
         assert!(matches!(huge, Err(KeepError::NoRoom { step: 8, .. })));
         store.rewind(3);
-        store.keep((3, 1), [8; 16], Direction::Forward, kept(3, 1)).unwrap_err();
+        store.keep((3, 1), [8; 16], Direction::Forward, kept(3, 1)).unwrap();
         store.advance(12);
-        store.keep((6, 1), [8; 16], Direction::Forward, kept(6, 1000)).unwrap();
+        store.keep((6, 0), [1; 16], Direction::Forward, kept(6, 1)).unwrap();
+        store.keep((6, 1), [8; 16], Direction::Forward, kept(6, 1)).unwrap();
         assert!(store.tensor((6, 1), &[8; 16], Direction::Forward).is_some());
         assert!(store.tensor((6, 0), &[1; 16], Direction::Forward).is_some(), "both generations are kept");
         assert!(store.tensor((6, 1), &[1; 16], Direction::Forward).is_none(), "and told apart");

@@ -75,6 +75,8 @@ pub struct Did {
 pub struct Outcome {
     pub verdict: Option<AuditVerdict>,
     pub dispute: Option<(UnitLeaf, UnitDigests)>,
+    /// The worker is to be made to open its leaf on the ledger.
+    pub demanded: bool,
     pub faults: Vec<(PublicKey, FaultKind)>,
     pub messages: usize,
     pub steps: u64,
@@ -418,6 +420,7 @@ impl World {
                         }
                     }
                     Effect::Done { verdict, .. } => outcome.verdict = Some(verdict),
+                    Effect::Demand { .. } => outcome.demanded = true,
                     Effect::Dispute { leaf, mine, .. } => outcome.dispute = Some((*leaf, *mine)),
                     Effect::Fault { account, kind, .. } => outcome.faults.push((account, kind)),
                 }

@@ -12,6 +12,8 @@ pub const CANARY: Domain = Domain::new("tessera/ledger/canary/v1");
 
 /// Most bytes of the children that one message commits to.
 pub const MAX_CHILDREN: usize = 8192;
+/// Most bytes of a claim.
+pub const MAX_CLAIM: usize = 1024;
 /// Most bytes of a proof that an account contradicts itself.
 pub const MAX_CONTRADICTION: usize = 2048;
 /// Most bytes of one part of a proof.
@@ -66,6 +68,35 @@ record! {
 }
 
 record! {
+    /// Make the accused of claim `index` of a stage report show what it committed to at place `unit` below `root`.
+    pub struct DemandOpening {
+        pub run: Hash,
+        pub window: u32,
+        pub stage: u16,
+        pub index: u16,
+        pub bond: u128,
+        /// Of the accused's [`Statement`], with the fields below.
+        pub generation: u32,
+        pub step: u64,
+        pub root: Hash,
+        pub rest: Hash,
+        pub unit: u32,
+        /// The accused's signature of it.
+        pub signature: Signature,
+    }
+}
+
+record! {
+    /// The claim that stands at the demanded place, in the encoding that the referee reads.
+    pub struct Opening { pub claim: Blob<MAX_CLAIM>, pub path: MerklePath }
+}
+
+record! {
+    /// The opened claim is false: the game begins.
+    pub struct Proceed {}
+}
+
+record! {
     /// Convict an account that signed two things which cannot both be true. `dispute` has an accusation; the evidence is
     /// the claim of a unit.
     pub struct Contradict { pub dispute: OpenDispute, pub proof: Blob<MAX_CONTRADICTION> }
@@ -108,6 +139,8 @@ choice! {
         2 => Prove(Prove),
         3 => Escalate(Escalate),
         4 => Accuse(Accusation),
+        5 => Open(Opening),
+        6 => Proceed(Proceed),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     record::{Claim, ClaimState, Dispute, DisputePhase, Panel, Run, RunTerms, StageReport, Verdict, Work},
     runs::policy,
     store::{Stop, View},
-    trust::{game, kind::Kind, panel, params, slashing},
+    trust::{game, kind::Kind, opening, panel, params, slashing},
 };
 use tessera_canon::{Hash, PublicKey};
 
@@ -30,7 +30,20 @@ pub(crate) fn phase_name(phase: DisputePhase) -> &'static str {
         DisputePhase::Commit => "the accused's commitment",
         DisputePhase::Name => "the challenger's choice",
         DisputePhase::Prove => "the accused's proof",
+        DisputePhase::Open => "the accused's opening",
+        DisputePhase::Weigh => "the challenger's word on what was opened",
     }
+}
+
+/// Refuse evidence of a window for which an honest seat need not keep its material any more.
+pub(crate) fn check_age(view: &View<'_>, dispute: &Dispute) -> Result<(), Stop> {
+    let run: Run = view.must(&keys::run(&dispute.run), "run", dispute.run)?;
+    let until = dispute.window.saturating_add(params::load(view)?.evidence_windows);
+    if run.window > until {
+        let (until, now) = (until.into(), run.window.into());
+        return Err(TxError::Late { what: "evidence of this window (window)", until, now }.into());
+    }
+    Ok(())
 }
 
 /// The accused signed the evidence, and the referee can judge its kind.
@@ -90,12 +103,20 @@ fn check_bond(view: &View<'_>, got: u128) -> Result<(), Stop> {
     Ok(())
 }
 
-pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenDispute) -> Result<(), Stop> {
-    let run_id = &action.run;
-    let key = keys::claim(run_id, action.window, action.stage, action.index);
+/// Check that `sender` may dispute claim `place` (window, stage, index) with `bond`. The dispute as it begins, whose turn
+/// is the accused's, and its claim.
+pub(crate) fn prepare(
+    view: &View<'_>,
+    sender: &PublicKey,
+    run_id: &Hash,
+    place: (u32, u16, u16),
+    bond: u128,
+) -> Result<(Dispute, Claim), Stop> {
+    let (window, stage, index) = place;
+    let key = keys::claim(run_id, window, stage, index);
     view.want([keys::run(run_id), key, keys::dispute(&key), keys::trust_params()])?;
     let run: Run = view.must(&keys::run(run_id), "run", run_id)?;
-    let mut claim: Claim = view.must(&key, "claim", action.index)?;
+    let claim: Claim = view.must(&key, "claim", index)?;
     if claim.state == ClaimState::Disputed || view.get::<Dispute>(&keys::dispute(&key))?.is_some() {
         return Err(TxError::Duplicate { what: "dispute of claim", id: key.to_string() }.into());
     }
@@ -115,17 +136,16 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenDispute
             TxError::Role { expected: "another account than the claim's".into(), got: *sender }.into()
         );
     }
-    check_bond(view, action.bond)?;
-    let step = params::load(view)?;
-    let mut dispute = Dispute {
+    check_bond(view, bond)?;
+    let dispute = Dispute {
         id: key,
         run: *run_id,
-        window: action.window,
-        stage: action.stage,
-        index: action.index,
+        window,
+        stage,
+        index,
         challenger: *sender,
         accused: claim.account,
-        bond: action.bond,
+        bond,
         counter: 0,
         audit: false,
         paneled: false,
@@ -133,30 +153,43 @@ pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenDispute
         phase: DisputePhase::Commit,
         kind: None,
         evidence: Hash::ZERO,
+        unit: None,
         work: None,
         level: 0,
         proof: 0,
-        deadline: view.context.height.saturating_add(step.step_blocks),
+        deadline: view.context.height.saturating_add(params::load(view)?.step_blocks),
     };
+    Ok((dispute, claim))
+}
+
+/// Take the challenger's bond, freeze the claim and enter the dispute.
+pub(crate) fn start(view: &mut View<'_>, dispute: Dispute, mut claim: Claim) -> Result<(), Stop> {
+    account::charge_for(view, &dispute.challenger, dispute.bond, (Reason::DisputeBond, &dispute.id))?;
+    if !dispute.late {
+        claim.state = ClaimState::Disputed;
+        view.put(dispute.id, claim);
+    }
+    enter(view, dispute);
+    Ok(())
+}
+
+pub(crate) fn open(view: &mut View<'_>, sender: &PublicKey, action: &OpenDispute) -> Result<(), Stop> {
+    let place = (action.window, action.stage, action.index);
+    let (mut dispute, claim) = prepare(view, sender, &action.run, place, action.bond)?;
     if let Some(accusation) = &action.accusation {
+        check_age(view, &dispute)?;
         check_accusation(view, &dispute, accusation)?;
         take(&mut dispute, accusation);
     } else {
+        let step = params::load(view)?;
         dispute.paneled = true;
         dispute.phase = DisputePhase::Panel;
         dispute.deadline = [1, step.commit_blocks, step.reveal_blocks]
             .iter()
             .fold(dispute.deadline, |sum, blocks| sum.saturating_add(*blocks));
-        let place = (action.window, action.stage, action.index);
-        panel::ask(view, key, run_id, place, vec![claim.account, *sender]);
+        panel::ask(view, dispute.id, &action.run, place, vec![dispute.accused, *sender]);
     }
-    account::charge_for(view, sender, action.bond, (Reason::DisputeBond, &key))?;
-    if !late {
-        claim.state = ClaimState::Disputed;
-        view.put(key, claim);
-    }
-    enter(view, dispute);
-    Ok(())
+    start(view, dispute, claim)
 }
 
 fn enter(view: &mut View<'_>, dispute: Dispute) {
@@ -208,6 +241,7 @@ pub(crate) fn open_by_audit(
             phase: DisputePhase::Panel,
             kind: None,
             evidence: Hash::ZERO,
+            unit: None,
             work: None,
             level: 0,
             proof: 0,
@@ -240,14 +274,16 @@ pub(crate) fn step(view: &mut View<'_>, sender: &PublicKey, action: &DisputeStep
         Step::Prove(_) => DisputePhase::Prove,
         Step::Escalate(_) => DisputePhase::Panel,
         Step::Accuse(_) => DisputePhase::Accuse,
+        Step::Open(_) => DisputePhase::Open,
+        Step::Proceed(_) => DisputePhase::Weigh,
     };
     if dispute.phase != wanted {
         let (expected, got) = (phase_name(dispute.phase), phase_name(wanted));
         return Err(TxError::Turn { expected, got }.into());
     }
     let turn = match &action.step {
-        Step::Commit(_) | Step::Prove(_) => Some(dispute.accused),
-        Step::NameChild(_) => Some(dispute.challenger),
+        Step::Commit(_) | Step::Prove(_) | Step::Open(_) => Some(dispute.accused),
+        Step::NameChild(_) | Step::Proceed(_) => Some(dispute.challenger),
         // Who may send these is decided below.
         Step::Escalate(_) | Step::Accuse(_) => None,
     };
@@ -266,6 +302,8 @@ pub(crate) fn step(view: &mut View<'_>, sender: &PublicKey, action: &DisputeStep
         }
         Step::Escalate(escalate) => self::escalate(view, &mut dispute, sender, escalate)?,
         Step::Accuse(accusation) => accuse(view, &mut dispute, sender, accusation)?,
+        Step::Open(opening) => opening::open(view, &mut dispute, opening)?,
+        Step::Proceed(_) => dispute.phase = DisputePhase::Commit,
     }
     view.emit(DisputeMoved {
         dispute: dispute.id,
@@ -368,6 +406,8 @@ fn expire(view: &mut View<'_>, dispute: Dispute) -> Result<(), Stop> {
             panel.map(|panel| panel::ruling(view, &panel)).transpose()?.flatten()
         }
         DisputePhase::Accuse | DisputePhase::Name => Some(Verdict::Innocent),
+        DisputePhase::Open => Some(Verdict::Mismatch),
+        DisputePhase::Weigh => None,
         DisputePhase::Commit | DisputePhase::Prove => {
             let judged = dispute.kind.is_some_and(|kind| view.referee.supports(kind));
             judged.then_some(Verdict::Mismatch)

@@ -259,7 +259,7 @@ fn forget_proof(view: &mut View<'_>, dispute: &Dispute) {
 /// Remove what a game kept.
 pub(crate) fn forget(view: &mut View<'_>, dispute: &Dispute) {
     forget_proof(view, dispute);
-    if dispute.kind.is_some() {
+    if dispute.kind.is_some() && dispute.phase != DisputePhase::Weigh {
         // The present level has a cell once it was committed to.
         let count = dispute.level + u8::from(dispute.phase != DisputePhase::Commit);
         for at in 0..count {

@@ -38,6 +38,7 @@ fn dispute(evidence: Hash) -> Dispute {
         phase: DisputePhase::Commit,
         kind: Some(Kind::Dot),
         evidence,
+        unit: None,
         work: None,
         level: 0,
         proof: 0,
@@ -63,7 +64,9 @@ fn play(told: &Account, truth: Option<&Account>, random: &mut Prf) -> Verdict {
             Step::Commit(step) => game::commit(&mut view, dispute, step).map(|()| None),
             Step::NameChild(step) => game::name(&mut view, dispute, step).map(|()| None),
             Step::Prove(step) => game::prove(&mut view, dispute, step),
-            Step::Escalate(_) | Step::Accuse(_) => unreachable!("not part of the game"),
+            Step::Escalate(_) | Step::Accuse(_) | Step::Open(_) | Step::Proceed(_) => {
+                unreachable!("not part of the game")
+            }
         }
     };
     while dispute.phase != DisputePhase::Prove {

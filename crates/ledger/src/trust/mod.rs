@@ -7,6 +7,8 @@
 //! Contradict, with all that is needed --> the Referee says what must be signed; it is --> fraud at once
 //! audit drawn by the beacon --> panel; 2/3 against the claim --> provisional ruling, the accused may escalate --> game
 //! ```
+//! Who does not open a claim to its auditor is made to do so here first: [`opening`].
+//!
 //! A claim in dispute is frozen: it does not mature, the others of its window do. Whoever lets a turn pass loses.
 //! Every verdict is an event.
 //!
@@ -29,6 +31,7 @@ pub mod game;
 mod games;
 pub mod keys;
 pub mod kind;
+pub mod opening;
 pub mod panel;
 pub mod params;
 pub mod record;

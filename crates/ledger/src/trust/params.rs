@@ -38,8 +38,9 @@ record! {
         pub probation_windows: u32,
         /// False units that may stay in a run's weights; one more and the run is rolled back.
         pub tolerated_units: u32,
-        /// Windows before the open one that a fraud undoes at most: seats keep no older states.
-        pub undo_windows: u32,
+        /// Windows before the open one whose work can be accused, and that a fraud undoes at most: for so long seats
+        /// keep the states and tensors with which an honest one defends itself.
+        pub evidence_windows: u32,
         /// Epochs of serving before which not everything is transferable.
         pub serving_lock: u32,
     }
@@ -64,7 +65,7 @@ impl Default for TrustParams {
             probation_rate: 2000,
             probation_windows: 4,
             tolerated_units: 0,
-            undo_windows: 8,
+            evidence_windows: 8,
             serving_lock: 2016,
         }
     }

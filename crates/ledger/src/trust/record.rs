@@ -35,6 +35,10 @@ tags! {
         3 => Name,
         /// The accused must prove the last step.
         4 => Prove,
+        /// The accused must show what it committed to.
+        5 => Open,
+        /// The challenger must say whether that is false.
+        6 => Weigh,
     }
 }
 
@@ -96,8 +100,11 @@ record! {
         pub late: bool,
         pub phase: DisputePhase,
         pub kind: Option<Kind>,
+        /// What is false; while it is to be opened, the root it stands below.
         pub evidence: Hash,
-        /// Of the evidence.
+        /// Its place below that root.
+        pub unit: Option<u32>,
+        /// When the work was done.
         pub work: Option<Work>,
         pub level: u8,
         /// Bytes of the proof so far.

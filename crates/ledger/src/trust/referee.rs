@@ -75,6 +75,11 @@ pub enum RefereeError {
 pub trait Referee: Send + Sync {
     /// Whether it can judge steps of `kind`.
     fn supports(&self, kind: Kind) -> bool;
+    /// The digest of a claim in the encoding in which an accused opens it.
+    fn claim_digest(&self, kind: Kind, claim: &[u8]) -> Result<Hash, RefereeError> {
+        let _ = claim;
+        Err(RefereeError::Malformed(format!("this referee reads no claims of kind {kind:?}")))
+    }
     /// Compute the step and compare.
     fn judge(&self, step: &FinalStep) -> Result<Judgement, RefereeError>;
     /// What the account of `statement` must have signed for `proof` to show that its claim `evidence` is not what it did.

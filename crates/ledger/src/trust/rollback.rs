@@ -4,7 +4,7 @@
 //! work of (generation g, step t) is proven false
 //! undone already  iff some rollback r with r.generation > g has r.step <= t
 //! otherwise       generation := newest + 1; the run goes on from the state before step t
-//! fraud           t := the first step of the oldest window whose claims have not matured, `undo_windows` back at most
+//! fraud           t := the first step of the oldest window whose claims have not matured, `evidence_windows` back at most
 //! ```
 //! One false unit may be a fault of hardware, and nothing else of the seat is doubted. With a fraud all that is pending
 //! of the seat is forfeited unseen (`verify` 11.9, the retroactive rule), so all of it is undone as well.
@@ -51,7 +51,7 @@ fn is_undone(view: &View<'_>, run: &Hash, work: &Work, generation: u32) -> Resul
 /// The step from which work is in doubt when a seat that cheated in `step` is caught.
 fn doubted_from(view: &View<'_>, run: &Run, step: u64) -> Result<u64, Stop> {
     let terms: RunTerms = view.must(&keys::run_terms(&run.run), "run", run.run)?;
-    let deepest = run.window.saturating_sub(params::load(view)?.undo_windows);
+    let deepest = run.window.saturating_sub(params::load(view)?.evidence_windows);
     Ok(step.min(u64::from(run.matured.max(deepest)) * u64::from(terms.window_steps)))
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn parameters() -> TrustParams {
         reveal_blocks: 6,
         canary_rate: 6000,
         canary_pay: 1000,
+        evidence_windows: 4,
         ..TrustParams::demo()
     }
 }
@@ -67,6 +68,14 @@ fn open(history: &mut History) -> Option<(u32, Action)> {
     let accused = history.chance(60).then(|| accusation(history, run, (window, stage), &claim.account, &at));
     let bond = if history.chance(5) { 1 } else { BOND };
     let sender = history.account();
+    if let Some(Accusation { generation, step, root, rest, signature, .. }) = accused.clone()
+        && history.chance(30)
+    {
+        let unit = u32::from(history.chance(10));
+        let demand =
+            DemandOpening { run, window, stage, index, bond, generation, step, root, rest, unit, signature };
+        return Some((sender, demand.into()));
+    }
     let accuses = accused.is_some();
     let dispute = OpenDispute { run, window, stage, index, bond, accusation: accused };
     if accuses && history.chance(8) {
@@ -104,6 +113,13 @@ fn step(history: &mut History) -> Option<(u32, Action)> {
             (now.challenger, name(&committed, path.len(), at))
         }
         DisputePhase::Prove => (now.accused, told.prove(&path)),
+        DisputePhase::Open => {
+            let Accusation { evidence, path, .. } =
+                accusation(history, now.run, (now.window, now.stage), &now.accused, &now.id);
+            let claim = Blob::new(evidence.0.to_vec()).unwrap_or_default();
+            (now.accused, Opening { claim, path }.into())
+        }
+        DisputePhase::Weigh => (now.challenger, Proceed {}.into()),
     };
     let who = if history.chance(5) { history.account() } else { history.world.index_of(&who) };
     Some((who, DisputeStep { dispute: now.id, step }.into()))

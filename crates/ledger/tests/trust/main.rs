@@ -8,6 +8,7 @@ mod deterrence;
 mod disputes;
 mod histories;
 mod machine;
+mod openings;
 mod rollback;
 mod setting;
 mod verdicts;

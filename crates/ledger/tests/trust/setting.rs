@@ -30,6 +30,7 @@ pub fn trust_params() -> TrustParams {
         forgive_windows: 10,
         watch_windows: 5,
         serving_lock: 2,
+        evidence_windows: 1000,
         ..TrustParams::demo()
     }
 }

@@ -13,7 +13,7 @@ mod transfer;
 mod trust;
 mod work;
 
-pub use trust::{Accuse, TrustConfig, number_of};
+pub use trust::{Accuse, Demand, TrustConfig, number_of};
 
 use crate::{Job, JobResult, Roster, Shape, routing::Router};
 use peers::Peer;
@@ -107,6 +107,8 @@ pub enum Effect {
     Report(Box<ReportWindow>),
     /// Open a dispute on the ledger.
     Accuse(Box<Accuse>),
+    /// Have the ledger make a seat open what it committed to.
+    Demand(Box<Demand>),
     /// Send the next message of a dispute to the ledger.
     Move(Box<DisputeStep>),
     /// Close the connection to a peer that broke the rules.

@@ -86,10 +86,10 @@ impl Worker {
     }
 
     pub(super) fn play(&mut self, job: PlayJob) -> Result<JobResult, WorkerError> {
-        let PlayJob { open, leaf, number, input, gradient } = job;
-        let (dispute, step) = (open.dispute.id, leaf.unit.step);
+        let PlayJob { open, claim, number, input, gradient } = job;
+        let (dispute, step) = (open.dispute.id, claim.step);
         let (input, target) = self.unit_input(step, number, input, gradient)?;
-        self.fetch_past(step, leaf.weights)?;
+        self.fetch_past(step, claim.weights)?;
         let Some((_, weights)) = &self.audited else {
             return Err(WorkerError::OtherWeights { step });
         };
@@ -101,14 +101,14 @@ impl Worker {
             OwnedTarget::Labels(labels) => Told::Indices(labels.clone()),
             OwnedTarget::Grad(gradient) => Told::Numbers(gradient.clone()),
         };
-        let place = (leaf.unit.stage, step, leaf.unit.id());
+        let place = (claim.stage, step, claim.unit);
         let failed = |error: &dyn std::fmt::Display| WorkerError::Play(error.to_string());
         let material = match Material::new(&self.spec, place, x, dy, weights.tensors(), weights.exponents()) {
             Ok(material) => material,
             Err(AccountError::Program(ProgramError::TooLarge { .. }))
                 if open.dispute.phase != DisputePhase::Name =>
             {
-                let step = player::beyond(&self.spec, &leaf.claim()).map_err(|error| failed(&error))?;
+                let step = player::beyond(&self.spec, &claim).map_err(|error| failed(&error))?;
                 return Ok(JobResult::Played { dispute, step: Some(Box::new(step)) });
             }
             Err(error) => return Err(failed(&error)),
@@ -120,7 +120,7 @@ impl Worker {
         {
             let work =
                 Work { input: input.as_stage_input(), target: Some(target.as_stage_target()), probe: false };
-            conduct.tell(&leaf, weights, work, &mut self.workspace, &mut account);
+            conduct.tell((step, number), weights, work, &mut self.workspace, &mut account);
         }
         let said = open.said.as_ref();
         match player::next(&mut account, &open.dispute, &open.levels, said) {

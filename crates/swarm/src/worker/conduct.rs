@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tessera_audit::{
     attackers::Attacker,
     reexec::{Outputs, Work, execute},
-    unit::{Label, UnitId, UnitLeaf},
+    unit::{Label, UnitId},
 };
 use tessera_canon::{Hash, PublicKey, SecretKey};
 use tessera_dispute::account::{Account, Tensor as Told};
@@ -68,18 +68,16 @@ impl Conduct {
     /// Tell in a dispute what was claimed, so that the game goes on to the step that is false.
     pub(super) fn tell(
         &mut self,
-        leaf: &UnitLeaf,
+        place: (u64, u32),
         weights: &StageWeights,
         work: Work<'_>,
         workspace: &mut Workspace,
         account: &mut Account<'_>,
     ) {
-        let number = crate::trainer::number_of(&leaf.unit.label);
-        let place = (leaf.unit.step, number);
         if !self.cheats(place) {
             return;
         }
-        let Ok(mut outputs) = execute(&leaf.unit, weights, work, workspace) else { return };
+        let Ok(mut outputs) = execute(&self.unit(place), weights, work, workspace) else { return };
         self.attacker.outputs(&self.unit(place), &mut outputs);
         let results = &account.material.program.results;
         let (y, dx, dw) = (results.y, results.dx, results.dw.clone());

@@ -1,11 +1,9 @@
 //! Name the jobs of a seat's arithmetic and what they give.
 
 use crate::{OpenDispute, StoreError, UnitSet};
-use tessera_audit::{
-    audit::Computed,
-    unit::{UnitId, UnitLeaf},
-};
+use tessera_audit::{audit::Computed, unit::UnitId};
 use tessera_canon::{Hash, PublicKey};
+use tessera_dispute::claim::UnitClaim;
 use tessera_ledger::action::Step;
 use tessera_model::ModelError;
 use tessera_wire::{
@@ -86,7 +84,8 @@ pub struct AuditJob {
 #[derive(Clone, Debug)]
 pub struct PlayJob {
     pub open: OpenDispute,
-    pub leaf: UnitLeaf,
+    pub claim: UnitClaim,
+    /// Of the unit in its step.
     pub number: u32,
     pub input: Option<Vec<f32>>,
     pub gradient: Option<Vec<f32>>,

@@ -1,6 +1,6 @@
 //! Draw audits from anchored commitments, serve those of others, and carry out this seat's own.
 
-use super::{Accuse, Assigned, Case};
+use super::{Accuse, Assigned, Case, Demanded};
 use crate::{AuditJob, Effect as TrainerEffect, Job, Note, trainer::Trainer};
 use bytes::Bytes;
 use tessera_audit::{
@@ -190,6 +190,10 @@ impl Trainer {
 
     fn on_want_opening(&mut self, from: PublicKey, message: WantOpening) {
         let WantOpening { ticket, commitment } = message;
+        #[cfg(feature = "attackers")]
+        if self.trust.withholds {
+            return;
+        }
         if let Some(Answer::Open(open)) = self.serve(from, &ticket, |_| Request::Open(commitment.clone())) {
             self.tell(from, GivenOpening { open: *open });
         }
@@ -277,6 +281,7 @@ impl Trainer {
             Effect::Dispute { leaf, path, mine, verdict, receipt } => {
                 self.accuse(*leaf, path, &mine, verdict, receipt.map(|receipt| *receipt));
             }
+            Effect::Demand { unit, mine } => self.demand(unit, *mine),
             Effect::Fault { account, unit, kind } => {
                 let (step, number) = (unit.step, super::number_of(&unit.label));
                 let what = match kind {
@@ -288,6 +293,17 @@ impl Trainer {
                 self.note(Note::Fault { account, step, unit: number, what: what.into() });
             }
         }
+    }
+
+    /// Have the ledger make the worker open `unit`, which it kept from this auditor.
+    fn demand(&mut self, unit: UnitId, mine: UnitDigests) {
+        let Some(assigned) = self.trust.assigned.get(&unit.id()) else { return };
+        let (header, at) = (assigned.header.clone(), assigned.ticket.listed.index as u32);
+        let [input, gradient] = assigned.material.clone();
+        let (window, stage, account) = (header.value.window, unit.stage, unit.worker);
+        self.trust.demanded.insert((window, account, at), Demanded { unit, mine, input, gradient });
+        let demand = super::Demand { window, stage, account, header, unit: at };
+        self.effects.push(TrainerEffect::Demand(Box::new(demand)));
     }
 
     /// Take a worker's false leaf to the ledger.
@@ -326,7 +342,9 @@ impl Trainer {
         };
         let window = header.value.window;
         let [input, gradient]: [Option<Bytes>; 2] = assigned.material.clone();
-        self.trust.cases.insert(evidence, Case { leaf, input, gradient, seen: false, played: None });
+        let (claim, number) = (leaf.claim(), unit);
+        let case = Case { claim, number, input, gradient, seen: false, played: None };
+        self.trust.cases.insert(evidence, case);
         self.note(Note::Accused { account, step, unit, verdict });
         self.effects.push(TrainerEffect::Accuse(Box::new(Accuse { window, stage, account, accusation })));
     }

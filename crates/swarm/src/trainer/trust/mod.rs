@@ -25,9 +25,11 @@ use tessera_audit::{
     AuditParams,
     audit::{Auditor, Retention, Served},
     exchange::{Commit, Ticket},
-    unit::{AnchorTree, SignedHeader, UnitLeaf},
+    reexec::UnitDigests,
+    unit::{AnchorTree, SignedHeader, UnitId, UnitLeaf},
 };
 use tessera_canon::{Hash, PublicKey};
+use tessera_dispute::claim::UnitClaim;
 use tessera_ledger::action::Accusation;
 
 /// How a seat takes part in audits.
@@ -56,10 +58,22 @@ pub struct Accuse {
     pub accusation: Accusation,
 }
 
+/// That a seat does not open what it committed to, for the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    pub window: u32,
+    pub stage: u16,
+    pub account: PublicKey,
+    pub header: SignedHeader,
+    /// The unit's place in the header's tree.
+    pub unit: u32,
+}
+
 /// What a unit in dispute was computed from.
 #[derive(Clone, Debug)]
 struct Case {
-    leaf: UnitLeaf,
+    claim: UnitClaim,
+    number: u32,
     /// Bit patterns of `f32`, little-endian; absent where the run's data takes their place.
     input: Option<Bytes>,
     gradient: Option<Bytes>,
@@ -67,6 +81,15 @@ struct Case {
     seen: bool,
     /// The turn that was played last (phase, level), and when.
     played: Option<(u8, u8, u64)>,
+}
+
+/// A unit that its worker is made to open on the ledger.
+#[derive(Clone, Debug)]
+struct Demanded {
+    unit: UnitId,
+    mine: UnitDigests,
+    input: Option<Bytes>,
+    gradient: Option<Bytes>,
 }
 
 /// The audit that a ticket is for.
@@ -91,10 +114,24 @@ pub(super) struct TrustRoom {
     windows: BTreeMap<u32, AnchorTree>,
     assigned: BTreeMap<Hash, Assigned>,
     cases: BTreeMap<Hash, Case>,
+    /// By window, worker and the unit's place in its header.
+    demanded: BTreeMap<(u32, PublicKey, u32), Demanded>,
+    /// When this seat answered a turn that needs no computing (dispute, phase).
+    answered: BTreeMap<(Hash, u8), u64>,
     jobs: VecDeque<Job>,
     /// Whether the last job was one of this room's.
     had_turn: bool,
     ticked: u64,
+    #[cfg(feature = "attackers")]
+    withholds: bool,
+}
+
+#[cfg(feature = "attackers")]
+impl super::Trainer {
+    /// Do not open leaves to auditors from now on, only on the ledger.
+    pub fn withhold(&mut self) {
+        self.trust.withholds = true;
+    }
 }
 
 impl TrustRoom {
@@ -110,9 +147,13 @@ impl TrustRoom {
             windows: BTreeMap::new(),
             assigned: BTreeMap::new(),
             cases: BTreeMap::new(),
+            demanded: BTreeMap::new(),
+            answered: BTreeMap::new(),
             jobs: VecDeque::new(),
             had_turn: false,
             ticked: 0,
+            #[cfg(feature = "attackers")]
+            withholds: false,
         }
     }
     /// Bytes held for audits: retention, and audits under way.
