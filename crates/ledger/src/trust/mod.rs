@@ -22,6 +22,7 @@
 
 pub mod action;
 pub mod canary;
+pub mod catch;
 pub mod contradiction;
 pub mod deterrence;
 pub mod dispute;
@@ -39,6 +40,7 @@ pub mod referee;
 pub mod rollback;
 pub mod slashing;
 
+pub use catch::deterrence_of;
 pub use deterrence::{deterrence, minimum_bond};
 pub use params::TrustParams;
 pub(crate) use slashing::barred;

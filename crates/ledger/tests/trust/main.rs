@@ -4,6 +4,7 @@
 mod world;
 
 mod audits;
+mod catch;
 mod deterrence;
 mod disputes;
 mod histories;
