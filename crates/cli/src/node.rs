@@ -67,6 +67,9 @@ pub(crate) struct Node {
     /// With 0 every one does. Weights, sums and kept inputs are not counted here.
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_TAPE_MIB, requires = "run")]
     tape_memory: u32,
+    /// Memory for what auditors may ask for, in MiB: tensors and receipts of the last steps.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    audit_memory: u32,
     /// Address at which other seats reach this one, if it differs from --listen
     #[arg(long, value_name = "IP:PORT")]
     endpoint: Option<SocketAddr>,
@@ -177,6 +180,7 @@ struct SeatPlan {
     serve: bool,
     threads: usize,
     tape_bytes: usize,
+    retention_bytes: usize,
     endpoint: Option<SocketAddr>,
 }
 
@@ -195,6 +199,7 @@ fn seat_config(path: &PathBuf, node: &Node) -> Result<SeatPlan> {
         serve: node.serve,
         threads: node.threads,
         tape_bytes: bytes(node.tape_memory),
+        retention_bytes: bytes(node.audit_memory),
         endpoint: node.endpoint,
     })
 }
@@ -219,6 +224,7 @@ async fn training(
         endpoint: plan.endpoint.unwrap_or(daemon.address),
         threads: plan.threads,
         tape_bytes: plan.tape_bytes,
+        retention_bytes: plan.retention_bytes,
         serve: plan.serve,
     };
     let (sink, mut queue) = seat::event::Events::new(4096);

@@ -8,7 +8,6 @@ use tessera_ledger::{
     record::{ChunkPrice, Credits, Run, RunTerms, Seat, SeatState, Stage, Window},
 };
 use tessera_net::Transport;
-use tessera_swarm::{Roster, SeatInfo};
 use tokio::sync::watch;
 
 /// A run at one height.
@@ -76,18 +75,6 @@ impl RunView {
     pub fn reported(&self, stage: u16) -> u32 {
         let bit = |window: &Window| stage < 128 && window.reported >> stage & 1 == 1;
         self.run.window + u32::from(self.window.as_ref().is_some_and(|window| !window.closed && bit(window)))
-    }
-    /// What the trainers' state machine needs of it.
-    pub fn roster(&self) -> Roster {
-        let seats = self.seats.iter().map(|seat| SeatInfo {
-            account: seat.account,
-            stage: seat.stage,
-            index: seat.seat,
-            active: seat.state == SeatState::Active,
-        });
-        let reported: BTreeMap<u16, u32> =
-            self.stages.iter().map(|stage| (stage.stage, self.reported(stage.stage))).collect();
-        Roster { seats: seats.collect(), open_window: self.run.window, reported }
     }
 }
 

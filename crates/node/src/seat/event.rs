@@ -1,7 +1,9 @@
 //! Say what happens in a seat, one JSON object a line for scripts and one sentence for people.
 
 use serde::Serialize;
+use tessera_audit::audit::AuditVerdict;
 use tessera_canon::{Hash, PublicKey};
+use tessera_swarm::Note;
 use tokio::sync::mpsc;
 
 /// Work of one account in one step.
@@ -63,6 +65,49 @@ pub enum SeatEvent {
     },
     Trouble {
         what: String,
+    },
+    /// The beacon drew audits of a window's units of this stage.
+    Drawn {
+        window: u32,
+        units: u32,
+        audits: u32,
+    },
+    /// This seat audited a unit of `worker`.
+    Audited {
+        worker: PublicKey,
+        step: u64,
+        unit: u32,
+        verdict: &'static str,
+    },
+    /// This seat takes a false unit to the ledger.
+    Accused {
+        account: PublicKey,
+        step: u64,
+        unit: u32,
+        verdict: &'static str,
+    },
+    /// This seat's own unit is in dispute.
+    Disputed {
+        step: u64,
+        unit: u32,
+    },
+    /// Another seat failed in an audit, by something that no game can judge.
+    Fault {
+        account: PublicKey,
+        step: u64,
+        unit: u32,
+        what: String,
+    },
+    /// A peer asked or sent what it may not, or not now.
+    Denied {
+        peer: PublicKey,
+        why: String,
+    },
+    /// The run went back to the state before `step`; `lost` steps of this seat are done again.
+    RolledBack {
+        generation: u32,
+        step: u64,
+        lost: u64,
     },
     Halted {
         why: String,
@@ -136,6 +181,23 @@ impl SeatEvent {
             }
             Self::Fetched { progress, .. } => format!("has the state of step {progress}"),
             Self::Damaged { what } | Self::Trouble { what } => what.clone(),
+            Self::Drawn { window, units, audits } => {
+                format!("{audits} of {units} units of window {window} were drawn for audits")
+            }
+            Self::Audited { worker, step, unit, verdict } => {
+                format!("audited unit {unit} of step {step} of {}: {verdict}", worker.short())
+            }
+            Self::Accused { account, step, unit, verdict } => {
+                format!("unit {unit} of step {step} of {} is false ({verdict}); accuses it", account.short())
+            }
+            Self::Disputed { step, unit } => format!("own unit {unit} of step {step} is in dispute"),
+            Self::Fault { account, step, unit, what } => {
+                format!("{} {what} (unit {unit} of step {step})", account.short())
+            }
+            Self::Denied { peer, why } => format!("did not serve {}: {why}", peer.short()),
+            Self::RolledBack { generation, step, lost } => {
+                format!("rollback {generation}: goes on from step {step}, {lost} steps are done again")
+            }
             Self::Halted { why } => format!("stopped: {why}"),
             Self::Finished { .. } => "the run is trained".into(),
             Self::Reported { window, height, .. } => format!("window {window} reported in block {height}"),
@@ -150,6 +212,57 @@ impl SeatEvent {
                 format!("session {} settled in block {height}", order.short())
             }
         }
+    }
+}
+
+/// What a seat's state machine notes, as an event.
+pub(super) fn to_event(note: Note) -> SeatEvent {
+    match note {
+        Note::Working { step, state_root } => SeatEvent::Working { step, state_root },
+        Note::Closed { step, state_root, credits, held_out_loss, training_loss } => SeatEvent::Closed {
+            step,
+            state_root,
+            credits: credits
+                .into_iter()
+                .map(|(account, microbatches)| Credit { account, microbatches })
+                .collect(),
+            held_out_loss,
+            training_loss,
+        },
+        Note::Lost { peer, stage, units } => SeatEvent::Lost { peer, stage, units },
+        Note::Back { peer, stage } => SeatEvent::Back { peer, stage },
+        Note::Replayed { step, unit } => SeatEvent::Replayed { step, unit },
+        Note::Fetching { progress, from, bytes } => SeatEvent::Fetching { progress, from, bytes },
+        Note::Fetched { progress, state_root } => SeatEvent::Fetched { progress, state_root },
+        Note::Damaged { what } => SeatEvent::Damaged { what },
+        Note::Trouble { what } => SeatEvent::Trouble { what },
+        Note::Drawn { window, units, audits } => SeatEvent::Drawn { window, units, audits },
+        Note::Audited { worker, step, unit, verdict } => {
+            SeatEvent::Audited { worker, step, unit, verdict: verdict_name(verdict) }
+        }
+        Note::Accused { account, step, unit, verdict } => {
+            SeatEvent::Accused { account, step, unit, verdict: verdict_name(verdict) }
+        }
+        Note::Disputed { step, unit } => SeatEvent::Disputed { step, unit },
+        Note::Fault { account, step, unit, what } => SeatEvent::Fault { account, step, unit, what },
+        Note::Refused { peer, why } => SeatEvent::Denied { peer, why },
+        Note::RolledBack { generation, step, lost } => SeatEvent::RolledBack { generation, step, lost },
+        Note::Halted { why } => SeatEvent::Halted { why },
+        Note::Finished { state_root, loss } => SeatEvent::Finished { state_root, loss },
+    }
+}
+
+/// What an audit found, in the words of the logs.
+fn verdict_name(verdict: AuditVerdict) -> &'static str {
+    match verdict {
+        AuditVerdict::Match => "match",
+        AuditVerdict::Inputs => "inputs differ",
+        AuditVerdict::Y => "output differs",
+        AuditVerdict::Dx => "input gradient differs",
+        AuditVerdict::Dw => "weight gradient differs",
+        AuditVerdict::NoData => "not opened",
+        AuditVerdict::Canary => "canary",
+        AuditVerdict::Sent => "sent something else",
     }
 }
 

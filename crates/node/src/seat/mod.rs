@@ -9,6 +9,7 @@ pub mod hosting;
 pub mod join;
 pub mod store;
 pub mod training;
+mod trust;
 mod worker;
 
 use crate::{folder::Folder, ledger::LedgerClient, switchboard::Switchboard};
@@ -40,6 +41,8 @@ pub struct SeatConfig {
     pub threads: usize,
     /// Most bytes of tapes held between forward and backward; with 0 every backward pass runs forward again.
     pub tape_bytes: usize,
+    /// Most bytes of boundary tensors and receipts that are kept for auditors.
+    pub retention_bytes: usize,
     /// Serve inference after training.
     pub serve: bool,
 }

@@ -1,6 +1,12 @@
 //! Drive a trainer's state machine: frames in, effects out, arithmetic on a thread of its own.
 
-use super::{Seat, SeatError, SeatEvent, event::Credit, store::StateFiles, worker::WorkerThread};
+use super::{
+    LEDGER_PAUSE, Seat, SeatError, SeatEvent,
+    event::to_event,
+    store::StateFiles,
+    trust::{self, Order as TrustOrder},
+    worker::WorkerThread,
+};
 use crate::ledger::RunView;
 use std::{
     sync::Arc,
@@ -10,10 +16,10 @@ use tessera_ledger::record::RunState;
 use tessera_model::{Dataset, RunSpec, StageWeights};
 use tessera_net::{NetEvent, Transport};
 use tessera_swarm::{
-    Effect, Input, Job, JobResult, Note, Phase, Shape, Trainer, TrainerConfig, Tuning, Worker,
+    Effect, Input, Job, JobResult, Phase, Shape, Trainer, TrainerConfig, TrustConfig, Tuning, Worker,
 };
 use tessera_wire::{CONTROL, TENSORS, to_frame, training::Message};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 const TICK: Duration = Duration::from_millis(100);
 /// Events of the network that may wait for this seat.
@@ -48,7 +54,7 @@ pub(super) async fn train<T: Transport>(
     mut stop: watch::Receiver<bool>,
     ready: oneshot::Sender<Arc<StageWeights>>,
 ) -> Result<Trained, SeatError> {
-    let Seat { switchboard, ledger, folder, config, place, .. } = seat;
+    let Seat { switchboard, ledger, folder, config, place, events } = seat;
     let path = folder.run_path(&spec.run_id()).join(format!("stage-{}", place.stage));
     let store = StateFiles::open(&path)
         .map_err(|cause| SeatError::Store { folder: path.display().to_string(), cause })?;
@@ -61,22 +67,23 @@ pub(super) async fn train<T: Transport>(
         seat: place.seat,
         incarnation: incarnation(),
         tuning: Tuning::default(),
+        trust: TrustConfig { retention_bytes: config.retention_bytes, ..TrustConfig::default() },
     });
+    let (run, me) = (spec.run_id(), config.key.public());
+    let mut roster = trust::watch_roster((*ledger).clone(), run, me, LEDGER_PAUSE);
+    let clerk = trust::start_clerk((*ledger).clone(), config.key.clone(), run, (*events).clone());
     let mut frames = switchboard.subscribe(&[CONTROL, TENSORS], QUEUE);
     let begun = Instant::now();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut ready, mut asked) = (Some(ready), false);
     let mut inputs = Vec::new();
-    if let Some(view) = watch.borrow_and_update().as_ref() {
-        inputs.push(Input::Roster(view.roster()));
-    }
     inputs.push(Input::Start);
     loop {
         for input in inputs.drain(..) {
             let now = begun.elapsed().as_millis() as u64;
             for effect in trainer.step(now, input) {
-                carry_out(effect, seat, &arithmetic)?;
+                carry_out(effect, seat, &arithmetic, &clerk)?;
             }
         }
         if *trainer.phase() == Phase::Halted {
@@ -111,8 +118,13 @@ pub(super) async fn train<T: Transport>(
                     if view.seat_of(&config.key.public()).is_some_and(moved) {
                         return Ok(Trained::Moved);
                     }
-                    inputs.push(Input::Roster(view.roster()));
                 }
+            }
+            changed = roster.changed() => {
+                if changed.is_err() {
+                    return Ok(Trained::Stopped);
+                }
+                inputs.extend(roster.borrow_and_update().clone().map(Input::Roster));
             }
             event = frames.recv() => match event {
                 Some(event) => inputs.extend(to_input(event, seat)),
@@ -147,6 +159,7 @@ fn carry_out<T: Transport>(
     effect: Effect,
     seat: &Seat<'_, T>,
     arithmetic: &Arithmetic,
+    clerk: &mpsc::Sender<TrustOrder>,
 ) -> Result<(), SeatError> {
     let Seat { switchboard, ledger, config, events, .. } = seat;
     match effect {
@@ -168,34 +181,19 @@ fn carry_out<T: Transport>(
                 }
             });
         }
+        Effect::Accuse(accuse) => order(clerk, TrustOrder::Accuse(accuse)),
+        Effect::Demand(demand) => order(clerk, TrustOrder::Demand(demand)),
+        Effect::Move(step) => order(clerk, TrustOrder::Move(step)),
         Effect::Drop { peer, reason } => seat.drop_peer(peer, reason),
         Effect::Note(note) => events.send(to_event(note)),
     }
     Ok(())
 }
 
-fn to_event(note: Note) -> SeatEvent {
-    match note {
-        Note::Working { step, state_root } => SeatEvent::Working { step, state_root },
-        Note::Closed { step, state_root, credits, held_out_loss, training_loss } => SeatEvent::Closed {
-            step,
-            state_root,
-            credits: credits
-                .into_iter()
-                .map(|(account, microbatches)| Credit { account, microbatches })
-                .collect(),
-            held_out_loss,
-            training_loss,
-        },
-        Note::Lost { peer, stage, units } => SeatEvent::Lost { peer, stage, units },
-        Note::Back { peer, stage } => SeatEvent::Back { peer, stage },
-        Note::Replayed { step, unit } => SeatEvent::Replayed { step, unit },
-        Note::Fetching { progress, from, bytes } => SeatEvent::Fetching { progress, from, bytes },
-        Note::Fetched { progress, state_root } => SeatEvent::Fetched { progress, state_root },
-        Note::Damaged { what } => SeatEvent::Damaged { what },
-        Note::Trouble { what } => SeatEvent::Trouble { what },
-        Note::Halted { why } => SeatEvent::Halted { why },
-        Note::Finished { state_root, loss } => SeatEvent::Finished { state_root, loss },
+/// Hand a move to the clerk. One that finds no room is repeated by the state machine.
+fn order(clerk: &mpsc::Sender<TrustOrder>, order: TrustOrder) {
+    if clerk.try_send(order).is_err() {
+        tracing::warn!("too many moves wait for the ledger; one is left to be repeated");
     }
 }
 
