@@ -25,6 +25,7 @@ pub mod guard;
 pub mod monitor;
 pub mod params;
 pub mod reexec;
+pub mod referee;
 pub mod tensors;
 pub mod unit;
 

@@ -38,6 +38,7 @@ choice! {
         90 => SealCanary(SealCanary),
         91 => OpenCanary(OpenCanary),
         92 => DemandOpening(DemandOpening),
+        93 => Contradict(Contradict),
         // Shares.
         22 => TransferShares(TransferShares),
         23 => BasketTransfer(BasketTransfer),

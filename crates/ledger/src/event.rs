@@ -95,6 +95,7 @@ choice! {
         116 => CanaryOpened(CanaryOpened),
         117 => FalseAudit(FalseAudit),
         118 => RolledBack(RolledBack),
+        119 => Contradicted(Contradicted),
         // Governance.
         140 => Proposed(Proposed),
         141 => VoteCast(VoteCast),

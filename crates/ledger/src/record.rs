@@ -73,7 +73,7 @@ records! {
     // Accounts and validators.
     1 => Globals, 2 => Params, 3 => Account, 4 => Validator, 5 => NetworkPolicy,
     6 => SecurityTerms, 7 => Bond, 8 => ValidatorKey, 9 => ValidatorSet, 200 => ValidatorTotals, 201 => Issuance,
-    202 => AuditTotal, 203 => AuditCount, 204 => SignerTerms, 205 => SignerTerm,
+    202 => AuditBudget, 203 => AuditCount, 204 => SignerTerms, 205 => SignerTerm,
     // Runs.
     10 => RunTerms, 11 => Run, 12 => Designer, 13 => Stage, 14 => Seat, 15 => Member, 16 => Window,
     17 => StageReport, 18 => RunPolicy, 19 => Evaluation, 20 => EvalMember, 21 => CommitteeParams, 22 => Lineage,

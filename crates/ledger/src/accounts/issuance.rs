@@ -7,8 +7,10 @@
 //! budget       = floor(allowed(e) x part / 10^4)                      `part` is all of it unless voted lower
 //! ```
 //! Of the budget, half is for validators: the same for each of the epoch's blocks, paid for those that a bonded
-//! validator proposed (a certificate does not say who signed it). A fifth is for auditors, divided equally by
-//! accepted audits. What remains, three tenths, goes to the public fund, which pays hosts of the public lane: if
+//! validator proposed (a certificate does not say who signed it). A fifth is for auditors: at most what the runs that
+//! were audited have lost for good and was not issued for them before, in auction fees and in bonds of those convicted; divided
+//! by what each run has lost, and in a run equally by accepted audits. So one who owns a whole run and has himself audited
+//! gets back what he paid at most (decision 15). What remains, three tenths, goes to the public fund, which pays hosts of the public lane: if
 //! the hosts were paid here by what they served, issuance would depend on usage and could be farmed. What
 //! nobody earned is not issued, and not carried over.
 //!
@@ -19,9 +21,11 @@ use crate::{
     accounts::validator,
     event::{Issued, Reason},
     keys,
-    record::{AuditCount, AuditTotal, Issuance},
+    record::{AuditBudget, AuditCount, Issuance},
     store::{Stop, View},
 };
+use ruint::aliases::U256;
+use std::collections::BTreeMap;
 use tessera_canon::{Hash, PublicKey};
 
 /// What the schedule allows in the next epoch; `state` moves on. `first` is in `state.rate` at the beginning.
@@ -36,20 +40,36 @@ pub fn next(state: &mut Issuance, keep: u32, tail: u16, year_epochs: u64) -> u12
     allowed
 }
 
-/// Count an audit whose word was accepted, for its auditor's part of this epoch's budget.
-pub(crate) fn audit_accepted(view: &mut View<'_>, auditor: &PublicKey) -> Result<(), Stop> {
-    let key = keys::audit_count(auditor);
-    view.want([key, keys::audit_total()])?;
-    let mut total = view.get::<AuditTotal>(&keys::audit_total())?.unwrap_or(AuditTotal { accepted: 0 });
+/// Count an audit of `run` whose word was accepted, for its auditor's part of this epoch's budget.
+pub(crate) fn audit_accepted(view: &mut View<'_>, run: &Hash, auditor: &PublicKey) -> Result<(), Stop> {
+    let key = keys::audit_count(run, auditor);
     let before = view.get::<AuditCount>(&key)?;
     if before.is_none() {
-        view.list_add(keys::list_of_auditors(), Hash(auditor.0));
+        view.list_add(keys::list_of_auditors(), key);
     }
     let accepted = before.map_or(0, |count| count.accepted).saturating_add(1);
-    total.accepted = total.accepted.saturating_add(1);
-    view.put(key, AuditCount { account: *auditor, accepted });
-    view.put(keys::audit_total(), total);
+    view.put(key, AuditCount { run: *run, account: *auditor, accepted });
     Ok(())
+}
+
+/// Note U that those who take part in `run` have lost for good: so much may be issued to its auditors.
+pub(crate) fn lost(view: &mut View<'_>, run: &Hash, amount: u128) -> Result<(), Stop> {
+    if amount > 0 {
+        let key = keys::audit_budget(run);
+        let left = view.get::<AuditBudget>(&key)?.map_or(0, |budget| budget.left).saturating_add(amount);
+        view.put(key, AuditBudget { run: *run, left });
+    }
+    Ok(())
+}
+
+/// Take `amount` from what may be paid to the auditors of `run`; `false`, and nothing taken, if it is not there.
+pub(crate) fn spend(view: &mut View<'_>, run: &Hash, amount: u128) -> Result<bool, Stop> {
+    let key = keys::audit_budget(run);
+    let Some(mut budget) = view.get::<AuditBudget>(&key)? else { return Ok(amount == 0) };
+    let Some(left) = budget.left.checked_sub(amount) else { return Ok(false) };
+    budget.left = left;
+    view.put(key, budget);
+    Ok(true)
 }
 
 fn pay(view: &mut View<'_>, to: &PublicKey, amount: u128, reason: Reason) -> Result<u128, Stop> {
@@ -62,7 +82,7 @@ fn pay(view: &mut View<'_>, to: &PublicKey, amount: u128, reason: Reason) -> Res
 
 /// Step 8 of an epoch boundary.
 pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
-    view.want([keys::issuance(), keys::security(), keys::audit_total()])?;
+    view.want([keys::issuance(), keys::security()])?;
     let (terms, blocks) = (validator::terms(view)?, view.params()?.epoch_blocks.max(1));
     let Some(mut state) = view.get::<Issuance>(&keys::issuance())? else { return Ok(()) };
     let allowed = next(&mut state, terms.keep, terms.tail, terms.year_epochs);
@@ -81,11 +101,7 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
             view.put(keys::validator_bond(&bond.account), bond);
         }
     }
-    let total = view.get::<AuditTotal>(&keys::audit_total())?.map_or(0, |total| total.accepted);
-    if total > 0 {
-        paid.1 = pay_auditors(view, auditors / u128::from(total))?;
-        view.delete(keys::audit_total());
-    }
+    paid.1 = pay_auditors(view, auditors)?;
     let fund = budget - validators - auditors;
     if fund > 0 {
         account::issue(view, fund)?;
@@ -97,18 +113,39 @@ pub(crate) fn boundary(view: &mut View<'_>, epoch: u64) -> Result<(), Stop> {
     Ok(())
 }
 
-fn pay_auditors(view: &mut View<'_>, each: u128) -> Result<u128, Stop> {
+/// Pay for the epoch's accepted audits, `most` in all. Returns what was paid.
+fn pay_auditors(view: &mut View<'_>, most: u128) -> Result<u128, Stop> {
     let list = keys::list_of_auditors();
     view.want([keys::list_length(&list)])?;
     let ids = view.list_items(&list)?;
-    view.want(ids.iter().map(|id| keys::audit_count(&PublicKey(id.0))))?;
-    let mut paid = 0;
+    view.want(ids.iter().copied())?;
+    let mut runs: BTreeMap<Hash, Vec<AuditCount>> = BTreeMap::new();
     for id in ids {
-        let auditor = PublicKey(id.0);
-        let count = view.get::<AuditCount>(&keys::audit_count(&auditor))?.map_or(0, |count| count.accepted);
-        paid += pay(view, &auditor, each * u128::from(count), Reason::AuditorPay)?;
-        view.delete(keys::audit_count(&auditor));
+        if let Some(count) = view.get::<AuditCount>(&id)? {
+            runs.entry(count.run).or_default().push(count);
+        }
+        view.delete(id);
         view.list_remove(list, id);
+    }
+    view.want(runs.keys().map(keys::audit_budget))?;
+    let mut budgets = Vec::new();
+    for run in runs.keys() {
+        budgets.extend(view.get::<AuditBudget>(&keys::audit_budget(run))?);
+    }
+    let all = budgets.iter().fold(U256::ZERO, |sum, budget| sum + U256::from(budget.left));
+    let (mut paid, spent) = (0, all.min(U256::from(most)));
+    for mut budget in budgets {
+        // At most `left`, since `spent` is at most `all`.
+        let part = (U256::from(budget.left) * spent).checked_div(all).unwrap_or_default();
+        let part = u128::try_from(part).unwrap_or(budget.left);
+        let counts = runs.remove(&budget.run).unwrap_or_default();
+        let accepted = counts.iter().map(|count| u128::from(count.accepted)).sum::<u128>();
+        let each = part.checked_div(accepted).unwrap_or(0);
+        for count in counts {
+            let amount = pay(view, &count.account, each * u128::from(count.accepted), Reason::AuditorPay)?;
+            (paid, budget.left) = (paid + amount, budget.left - amount);
+        }
+        view.put(keys::audit_budget(&budget.run), budget);
     }
     Ok(paid)
 }
@@ -162,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn auditors_share_a_fixed_budget_by_accepted_audits() {
+    fn auditors_share_what_runs_have_lost_by_accepted_audits() {
         let security = SecurityTerms { first: 1_000_000, ..SecurityTerms::demo() };
         let genesis = Genesis {
             name: Text::new("audits").unwrap_or_default(),
@@ -173,21 +210,41 @@ mod tests {
             consensus: Blob::default(),
         };
         let mut state = MemState::new(&genesis);
-        let (first, second) = (PublicKey([1; 32]), PublicKey([2; 32]));
+        let [first, second, third] = [1, 2, 3].map(|n| PublicKey([n; 32]));
         let balance =
             |state: &MemState, of: &PublicKey| query::account(|k| state.get(k), of).map_or(0, |a| a.balance);
-        for auditor in [first, second, first] {
-            run(&mut state, |view| audit_accepted(view, &auditor));
+        let (busy, quiet, own) = (Hash([5; 32]), Hash([6; 32]), Hash([7; 32]));
+        let left = |state: &MemState, run: &Hash| {
+            query::read::<AuditBudget>(|key: &Hash| state.get(key), &keys::audit_budget(run)).map(|b| b.left)
+        };
+        for (run_id, amount) in [(busy, 250_000), (busy, 50_000), (quiet, 100_000)] {
+            run(&mut state, |view| lost(view, &run_id, amount));
+        }
+        for (run_id, auditor) in [(busy, first), (busy, second), (busy, first), (quiet, second), (own, third)]
+        {
+            run(&mut state, |view| audit_accepted(view, &run_id, &auditor));
         }
         run(&mut state, |view| boundary(view, 1));
-        // A fifth of 1 000 000 in three parts of 66 666; the rest is not issued.
-        assert_eq!((balance(&state, &first), balance(&state, &second)), (133_332, 66_666));
+        // A fifth of 1 000 000, three quarters of it for the run that lost 300 000 of 400 000; in it three audits.
+        // A run that lost nothing takes no part of it, however many audits it has.
+        assert_eq!(balance(&state, &first), 100_000);
+        assert_eq!(balance(&state, &second), 50_000 + 50_000);
+        assert_eq!(balance(&state, &third), 0);
+        assert_eq!([busy, quiet, own].map(|run| left(&state, &run)), [Some(150_000), Some(50_000), None]);
         let issued = query::globals(|k| state.get(k)).map(|globals| globals.issued);
-        assert_eq!(issued, Some(133_332 + 66_666 + 300_000));
+        assert_eq!(issued, Some(200_000 + 300_000));
         // The schedule of the demonstration keeps nothing: no second epoch, and counters are back at zero.
-        run(&mut state, |view| audit_accepted(view, &second));
+        run(&mut state, |view| audit_accepted(view, &busy, &second));
         run(&mut state, |view| boundary(view, 2));
-        assert_eq!((balance(&state, &first), balance(&state, &second)), (133_332, 66_666));
-        assert!(state.get(&keys::audit_total()).is_none());
+        assert_eq!(balance(&state, &second), 100_000);
+        assert!(state.get(&keys::audit_count(&busy, &second)).is_none());
+        // Where less was lost than the schedule allows, no more than that is issued.
+        let again = Issuance { rate: 1_000_000, ..Issuance::default() };
+        run(&mut state, |view| {
+            view.put(keys::issuance(), again.clone());
+            audit_accepted(view, &busy, &second)
+        });
+        run(&mut state, |view| boundary(view, 3));
+        assert_eq!((balance(&state, &second), left(&state, &busy)), (250_000, Some(0)));
     }
 }

@@ -53,13 +53,13 @@ pub fn validator_totals() -> Key {
 pub fn issuance() -> Key {
     key(9, 2u8)
 }
-/// [`crate::record::AuditTotal`].
-pub fn audit_total() -> Key {
-    key(9, 3u8)
+/// [`crate::record::AuditBudget`].
+pub fn audit_budget(run: &Hash) -> Key {
+    key(9, (3u8, *run))
 }
 /// [`crate::record::AuditCount`].
-pub fn audit_count(account: &PublicKey) -> Key {
-    key(9, (4u8, *account))
+pub fn audit_count(run: &Hash, account: &PublicKey) -> Key {
+    key(9, (4u8, (*run, *account)))
 }
 /// [`crate::record::SignerTerms`].
 pub fn signer_terms(account: &PublicKey) -> Key {
@@ -73,7 +73,7 @@ pub fn signer_term(account: &PublicKey, number: u32) -> Key {
 pub fn list_of_bonds() -> Hash {
     digest(LIST, &(1u8, Hash::ZERO))
 }
-/// Accounts with an accepted audit since the last epoch boundary; the ids are their keys.
+/// Auditors with an accepted audit since the last epoch boundary; the ids are keys of [`crate::record::AuditCount`] cells.
 pub fn list_of_auditors() -> Hash {
     digest(LIST, &(2u8, Hash::ZERO))
 }

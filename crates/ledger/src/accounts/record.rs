@@ -125,10 +125,10 @@ impl Default for Issuance {
     }
 }
 record! {
-    /// Audits accepted since the last epoch boundary.
-    pub struct AuditTotal { pub accepted: u64 }
+    /// What was lost in a run for good and may still be issued to its auditors, nano-U.
+    pub struct AuditBudget { pub run: Hash, pub left: u128 }
 }
 record! {
-    /// Of them by one auditor.
-    pub struct AuditCount { pub account: PublicKey, pub accepted: u32 }
+    /// Audits of a run by one auditor that were accepted since the last epoch boundary.
+    pub struct AuditCount { pub run: Hash, pub account: PublicKey, pub accepted: u32 }
 }

@@ -18,7 +18,7 @@ use crate::{
     runs::{bond, evaluation, fork},
     seat, series, session, shares,
     store::{Cells, ListChanges, Stop, View},
-    trust::{canary, dispute, opening, panel},
+    trust::{canary, contradiction, dispute, opening, panel},
     tx::SignedTx,
     window,
 };
@@ -247,6 +247,7 @@ fn act(view: &mut View<'_>, id: &Hash, tx: &SignedTx) -> Result<(), Stop> {
         Action::ReportWindow(action) => window::report(view, sender, action),
         // Trust.
         Action::OpenDispute(action) => dispute::open(view, sender, action),
+        Action::Contradict(action) => contradiction::contradict(view, sender, action),
         Action::DemandOpening(action) => opening::demand(view, sender, action),
         Action::DisputeStep(action) => dispute::step(view, sender, action),
         Action::ResolveDispute(action) => dispute::resolve(view, action),

@@ -8,7 +8,9 @@
 //! could raise again. Forfeited credits go to the run's pool, as the fund holds U and shares only.
 
 use crate::{
-    account, accumulator,
+    account,
+    accounts::issuance,
+    accumulator,
     action::{Asset, MarketId, Side},
     cell::Key,
     event::{Absorbed, AuctionCleared, AutoSold, OrderFilled, OrderForfeited, OrderReturned},
@@ -141,6 +143,7 @@ fn clear(view: &mut View<'_>, params: &MarketParams, batch: &Batch, epoch: u64) 
     deliver(view, market, &open, &cleared)?;
     account::burn(view, fees / 2)?;
     account::to_fund(view, fees - fees / 2)?;
+    issuance::lost(view, &market.run, fees)?;
     if let Some(price) = cleared.price
         && (current || market.asset == Asset::Share)
     {

@@ -14,6 +14,8 @@ pub const CANARY: Domain = Domain::new("tessera/ledger/canary/v1");
 pub const MAX_CHILDREN: usize = 8192;
 /// Most bytes of a claim.
 pub const MAX_CLAIM: usize = 1024;
+/// Most bytes of a proof that an account contradicts itself.
+pub const MAX_CONTRADICTION: usize = 2048;
 /// Most bytes of one part of a proof.
 pub const MAX_PROOF_PART: usize = 12_288;
 
@@ -92,6 +94,12 @@ record! {
 record! {
     /// The opened claim is false: the game begins.
     pub struct Proceed {}
+}
+
+record! {
+    /// Convict an account that signed two things which cannot both be true. `dispute` has an accusation; the evidence is
+    /// the claim of a unit.
+    pub struct Contradict { pub dispute: OpenDispute, pub proof: Blob<MAX_CONTRADICTION> }
 }
 
 record! {

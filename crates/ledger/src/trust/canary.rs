@@ -3,7 +3,8 @@
 //! A trainer seals the hash of a true and a wrong digest before its stage reports. The next block's beacon lets
 //! `canary_rate` of the seals stand and returns the deposits of the others. Opening tells, for every auditor who
 //! revealed, whether it found the wrong digest: it must have said so and computed the true one. Finders are paid
-//! from the public fund while it lasts; who passed it loses as much from its bond.
+//! from the public fund while it lasts, at most what the run has lost to it ([`issuance`]: else one could hide canaries
+//! from himself); who passed it loses as much from its bond.
 //!
 //! A canary is no cover for false work: a claim found guilty is cleared by it only if the auditors computed the
 //! digest that was sealed as the truth, that is if the work was done.
@@ -141,10 +142,12 @@ fn settle(
             found += 1;
             // Those of a ruling against the claim were accepted with it.
             if !against {
-                issuance::audit_accepted(view, &vote.auditor)?;
+                issuance::audit_accepted(view, &action.run, &vote.auditor)?;
             }
             let globals = view.get::<Globals>(&keys::globals())?;
-            if let Some(mut globals) = globals.filter(|globals| globals.fund >= pay) {
+            if let Some(mut globals) = globals.filter(|globals| globals.fund >= pay)
+                && issuance::spend(view, &action.run, pay)?
+            {
                 globals.fund -= pay;
                 view.put(keys::globals(), globals);
                 account::credit_for(view, &vote.auditor, pay, (Reason::CanaryFound, &action.run))?;

@@ -17,18 +17,18 @@ use ruint::aliases::U256;
 /// One, in the unit of `v`, `q` and `B` here.
 pub const ONE: u32 = 10_000;
 /// The fraction's one.
-const FULL: u128 = 10u128.pow(38);
+pub(super) const FULL: u128 = 10u128.pow(38);
 
 /// `a * b` of fractions of [`FULL`], rounded up.
-fn times(a: u128, b: u128) -> u128 {
+pub(super) fn times(a: u128, b: u128) -> u128 {
     let product = U256::from(a) * U256::from(b) + U256::from(FULL - 1);
     let rounded: U256 = product / U256::from(FULL);
     let limbs = rounded.into_limbs();
     u128::from(limbs[0]) | (u128::from(limbs[1]) << 64)
 }
 
-/// `(1 - q)^n`, rounded up; `q` in 1/10 000.
-fn survival(q: u32, n: u32) -> u128 {
+/// `(1 - q)^n`, rounded up, of [`FULL`]; `q` in 1/10 000.
+pub(super) fn survival_of(q: u32, n: u32) -> u128 {
     let base = U256::from(FULL) * U256::from(ONE - q.min(ONE)) + U256::from(ONE - 1);
     let limbs = (base / U256::from(ONE)).into_limbs();
     let mut square = u128::from(limbs[0]) | (u128::from(limbs[1]) << 64);
@@ -52,7 +52,7 @@ fn enough(v: u32, loss: u128, q: u32, bond: u64) -> bool {
 
 /// Whether the condition holds; `v`, `q` and `bond` in 1/10 000, `windows` = A.
 pub fn deterrence(v: u32, q: u32, windows: u32, bond: u64) -> bool {
-    enough(v, FULL - survival(q, windows.saturating_add(1)), q, bond)
+    enough(v, FULL - survival_of(q, windows.saturating_add(1)), q, bond)
 }
 
 /// The least bond (1/10 000 claims) with which the condition holds; `None` if `q` is 0 and none does.
@@ -81,8 +81,8 @@ pub fn minimum_bond(v: u32, q: u32, windows: u32) -> Option<u64> {
 /// so the bond counts half.
 pub fn after_second(v: u32, q: u32, windows: u32, bond: u64) -> bool {
     let n = windows.saturating_add(1);
-    let once = U256::from(survival(q, n - 1)) * U256::from(n) * U256::from(q) / U256::from(ONE);
-    let kept = U256::from(survival(q, n)) + once + U256::from(n);
+    let once = U256::from(survival_of(q, n - 1)) * U256::from(n) * U256::from(q) / U256::from(ONE);
+    let kept = U256::from(survival_of(q, n)) + once + U256::from(n);
     let loss = if kept >= U256::from(FULL) { U256::ZERO } else { U256::from(FULL) - kept };
     let limbs = loss.into_limbs();
     enough(v, u128::from(limbs[0]) | (u128::from(limbs[1]) << 64), q, bond / 2)

@@ -66,6 +66,11 @@ record! {
 }
 
 record! {
+    /// The accused signed something else than it claims of a unit, in a step of a generation.
+    pub struct Contradicted { pub dispute: Hash, pub generation: u32, pub step: u64 }
+}
+
+record! {
     /// An auditor's word was proven false.
     pub struct FalseAudit { pub panel: Hash, pub auditor: PublicKey, pub bond: u128 }
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! OpenDispute with an accusation --> game: accused commits, challenger names, ... accused proves --> Referee
 //! OpenDispute without one --> panel: drawn auditors commit and reveal; 2/3 rule --> the loser may escalate --> game
+//! Contradict, with all that is needed --> the Referee says what must be signed; it is --> fraud at once
 //! audit drawn by the beacon --> panel; 2/3 against the claim --> provisional ruling, the accused may escalate --> game
 //! ```
 //! Who does not open a claim to its auditor is made to do so here first: [`opening`].
@@ -21,6 +22,8 @@
 
 pub mod action;
 pub mod canary;
+pub mod catch;
+pub mod contradiction;
 pub mod deterrence;
 pub mod dispute;
 pub mod event;
@@ -37,6 +40,7 @@ pub mod referee;
 pub mod rollback;
 pub mod slashing;
 
+pub use catch::deterrence_of;
 pub use deterrence::{deterrence, minimum_bond};
 pub use params::TrustParams;
 pub(crate) use slashing::barred;

@@ -238,7 +238,7 @@ fn accept(view: &mut View<'_>, panel: &Panel, ruled: bool, sender: &PublicKey) -
     for vote in votes(view, panel)? {
         let right = vote.verdict.is_some_and(|said| agrees(said, ruling));
         if right && (!ruled || vote.auditor == *sender) {
-            issuance::audit_accepted(view, &vote.auditor)?;
+            issuance::audit_accepted(view, &panel.run, &vote.auditor)?;
         }
     }
     Ok(())

@@ -3,8 +3,11 @@
 //! A referee is a pure function of the step; every validator must run the same one, because its word changes the
 //! state. [`NoReferee`] supports nothing: with it no game can begin, so that nobody is convicted by its absence.
 
-use crate::trust::kind::{Kind, Shape};
-use tessera_canon::{Hash, PublicKey};
+use crate::{
+    action::Statement,
+    trust::kind::{Kind, Shape},
+};
+use tessera_canon::{Hash, PublicKey, Signature};
 
 /// What the challenger named on a level.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +55,14 @@ pub enum Judgement {
     Fraud,
 }
 
-/// Why a proof cannot be judged. The transaction is refused and the turn remains the accused's.
+/// What an accused signed, as a digest under its domain, and its signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    pub digest: Hash,
+    pub signature: Signature,
+}
+
+/// Why a proof cannot be judged. The transaction is refused; in a game the turn remains the accused's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RefereeError {
     #[error("the proof is malformed: {0}")]
@@ -72,6 +82,17 @@ pub trait Referee: Send + Sync {
     }
     /// Compute the step and compare.
     fn judge(&self, step: &FinalStep) -> Result<Judgement, RefereeError>;
+    /// What the account of `statement` must have signed for `proof` to show that its claim `evidence` is not what it did.
+    /// Whether it did sign that, the ledger checks: it knows the keys that accounts had.
+    fn contradicts(
+        &self,
+        statement: &Statement,
+        evidence: &Hash,
+        proof: &[u8],
+    ) -> Result<Signed, RefereeError> {
+        let _ = (statement, evidence, proof);
+        Err(RefereeError::Malformed("this network judges no contradictions".into()))
+    }
 }
 
 /// Judges nothing.

@@ -15,6 +15,7 @@
 
 use crate::{
     account,
+    accounts::issuance,
     error::TxError,
     event::{Reason, Slashed},
     keys,
@@ -164,6 +165,7 @@ pub(crate) fn punish(view: &mut View<'_>, dispute: &Dispute, verdict: Verdict) -
     }
     account::credit_for(view, &dispute.challenger, reward, (Reason::DisputeWon, &dispute.id))?;
     account::to_fund(view, taken - reward)?;
+    issuance::lost(view, id, taken - reward)?;
     view.emit(Slashed {
         run: *id,
         account: *account,
@@ -187,5 +189,6 @@ pub(crate) fn false_audit(
 ) -> Result<u128, Stop> {
     let taken = bond::take(view, run, auditor, amount)?;
     account::to_fund(view, taken)?;
+    issuance::lost(view, run, taken)?;
     Ok(taken)
 }

@@ -1,10 +1,14 @@
 //! Attacks on audits and disputes: griefing, slashing farms, timing (ownership specification section 7).
 
 use crate::{machine::Account, setting::*, world::*};
+use tessera_canon::{Blob, Domain, Hash, digest};
 use tessera_ledger::{
+    Event, Parameters,
     action::*,
-    query,
+    genesis::SecurityTerms,
+    keys, query,
     record::{ClaimState, Verdict},
+    runs::policy::Policy,
 };
 
 const FEE: i128 = 500_000;
@@ -193,4 +197,99 @@ fn attack_28_timing_of_activation() {
     }
     assert!(dispute(&world, &id).is_none());
     assert_eq!(claim(&world, 1, 2).1.state, ClaimState::Active);
+}
+
+/// Everything in a run of one's own is audited, and its seats praise each other. Returns how many audits were accepted
+/// and what was issued for them until all of it had its boundary.
+fn audit_each_other(world: &mut World, windows: u32) -> (u32, u128) {
+    let (mut accepted, mut paid) = (0, 0);
+    let block = |world: &mut World, txs: &[tessera_ledger::SignedTx]| {
+        let outcome = world.block(txs);
+        assert!(outcome.receipts.iter().all(tessera_ledger::Receipt::ok), "{:?}", outcome.receipts);
+        let issued = outcome.events.iter().map(|event| match event {
+            Event::Issued(issued) => issued.auditors,
+            _ => 0,
+        });
+        issued.sum::<u128>()
+    };
+    for _ in 0..windows {
+        let window = query::run(world.get(), &RUN).unwrap().window;
+        let (sender, report) = world.full_report(RUN, 0, Some(9_000_000)).unwrap();
+        let report = world.tx(sender, report);
+        paid += block(world, &[report]);
+        paid += block(world, &[]);
+        let claims = query::claims_of_stage(world.get(), &RUN, window, 0).len() as u16;
+        let audits = (0..claims).map(|index| keys::audit_id(&keys::claim(&RUN, window, 0, index)));
+        let panels: Vec<_> = audits.filter_map(|id| query::panel(world.get(), &id)).collect();
+        let mut words = Vec::new();
+        for panel in &panels {
+            for auditor in panel.auditors.iter() {
+                let (verdict, digest, salt) = (Verdict::Innocent, Hash::ZERO, Hash::ZERO);
+                words.push(AuditOpening { panel: panel.id, auditor: *auditor, verdict, digest, salt });
+            }
+        }
+        let commits: Vec<_> = words
+            .iter()
+            .map(|word| {
+                let who = world.index_of(&word.auditor);
+                world.tx(who, AuditCommit { panel: word.panel, commit: digest(AUDIT, word) })
+            })
+            .collect();
+        paid += block(world, &commits);
+        while world.height < panels.iter().filter_map(|panel| panel.drawn).max().unwrap_or(0) + 3 {
+            paid += block(world, &[]);
+        }
+        let reveals: Vec<_> = words
+            .iter()
+            .map(|word| {
+                let AuditOpening { panel, auditor, verdict, digest, salt } = word.clone();
+                let who = world.index_of(&auditor);
+                world.tx(who, AuditReveal { panel, verdict, digest, salt })
+            })
+            .collect();
+        paid += block(world, &reveals);
+        accepted += words.len() as u32;
+        for _ in 0..4 {
+            paid += block(world, &[]);
+        }
+    }
+    (accepted, paid)
+}
+
+/// Audits farmed (5.4): who owns every seat of a run and has all its claims audited takes nothing from the issuance, and
+/// if he pays into his run to be paid for it, less than he paid.
+#[test]
+fn attack_audits_of_ones_own_run_are_not_paid_from_issuance() {
+    let base = parameters();
+    let security = SecurityTerms { first: 1_000_000_000_000, keep: u32::MAX, ..SecurityTerms::demo() };
+    let policy = Policy { audit_rate: 10_000, ..base.policy.clone() };
+    let mut world = start_with(6, Parameters { security, policy, ..base });
+    let own: Vec<u32> = (0..9).collect();
+    let before = worth(&world, &own);
+    let (accepted, paid) = audit_each_other(&mut world, 5);
+    println!(
+        "{accepted} audits of one's own run accepted, {paid} nano-U issued, {} net",
+        net(&world, &own, before)
+    );
+    assert!(accepted > 50);
+    assert_eq!(paid, 0);
+    assert!(net(&world, &own, before) <= -(2 * i128::from(accepted) * FEE), "two transactions for each");
+
+    // One of his seats lets itself be convicted, so that its bond may be issued to the others.
+    give_bond(&mut world, 5, 3_000_000);
+    let before = worth(&world, &own);
+    let id = claim_key(&world, 4, 5);
+    let told = Domain::new("tessera/test/other/v1");
+    let proof = [&digest(told, &id).0[..], &key(5).sign(told, &id).0[..]].concat();
+    let action = open(&world, 4, 5, Some(&a_plain_lie()));
+    world.ok(7, Contradict { dispute: action, proof: Blob::new(proof).unwrap() });
+    let lost = 3_000_000 - bond_of(&world, 5);
+    let (accepted, paid) = audit_each_other(&mut world, 3);
+    println!(
+        "{lost} nano-U of a bond lost: {accepted} audits accepted, {paid} issued, {} net",
+        net(&world, &own, before)
+    );
+    assert!(paid > 0, "what was lost may be issued");
+    assert!(paid <= lost);
+    assert!(net(&world, &own, before) < 0);
 }

@@ -6,7 +6,7 @@ use crate::{
     machine::{Account, name, said},
     world::{World, key, public},
 };
-use tessera_canon::{Blob, Domain, Hash, MerkleTree, Prf, PublicKey, digest};
+use tessera_canon::{Blob, Domain, Hash, MerkleTree, Prf, PublicKey, digest, encode};
 use tessera_ledger::{
     Action, Record,
     action::*,
@@ -76,7 +76,16 @@ fn open(history: &mut History) -> Option<(u32, Action)> {
             DemandOpening { run, window, stage, index, bond, generation, step, root, rest, unit, signature };
         return Some((sender, demand.into()));
     }
-    Some((sender, OpenDispute { run, window, stage, index, bond, accusation: accused }.into()))
+    let accuses = accused.is_some();
+    let dispute = OpenDispute { run, window, stage, index, bond, accusation: accused };
+    if accuses && history.chance(8) {
+        // What contradicts the claim is signed by the accused, or by somebody else.
+        let by = if history.chance(50) { history.world.index_of(&claim.account) } else { history.account() };
+        let proof = (digest(TOLD, &at), key(by).sign(TOLD, &at));
+        let proof = Blob::new(encode(&proof)).unwrap_or_default();
+        return Some((sender, Contradict { dispute, proof }.into()));
+    }
+    Some((sender, dispute.into()))
 }
 
 fn step(history: &mut History) -> Option<(u32, Action)> {

@@ -3,11 +3,11 @@
 use crate::{machine::Account, setting::*, world::*};
 use tessera_canon::{Domain, Hash, digest};
 use tessera_ledger::{
-    TxError,
+    Cell, TxError,
     action::*,
     genesis::Parameters,
     keys, query,
-    record::{AuditStats, ClaimState, DisputePhase, Panel, Verdict},
+    record::{AuditBudget, AuditStats, ClaimState, DisputePhase, Panel, Verdict},
     runs::policy::Policy,
     trust::TrustParams,
 };
@@ -109,7 +109,8 @@ fn two_thirds_of_a_drawn_panel_rule_and_the_ruling_takes_effect() {
 
 /// Audits accepted since the last boundary, by auditor in the order of the draw.
 fn accepted(world: &World, panel: &Panel) -> Vec<u32> {
-    let count = |of| query::read::<tessera_ledger::record::AuditCount>(world.get(), &keys::audit_count(of));
+    let count =
+        |of| query::read::<tessera_ledger::record::AuditCount>(world.get(), &keys::audit_count(&RUN, of));
     panel.auditors.iter().map(|auditor| count(auditor).map_or(0, |count| count.accepted)).collect()
 }
 
@@ -337,6 +338,9 @@ fn canaries_measure_auditors_pay_finders_and_excuse_only_work_that_was_done() {
     let early = world.run(2, early).error;
     assert!(matches!(early, Some(TxError::Early { .. })), "{early:?}");
     until(&mut world, drawn + 6);
+    // The run has lost enough for two finders: as if its auctions had paid fees.
+    let budget = AuditBudget { run: RUN, left: 170_000 };
+    world.state.0.insert(keys::audit_budget(&RUN), Cell::pack(&budget.into()));
     let finder = world.balance(auditors[0]);
     let mut forged = open_canary(&world, 2, 0);
     forged.truth = Hash([9; 32]);
@@ -345,6 +349,9 @@ fn canaries_measure_auditors_pay_finders_and_excuse_only_work_that_was_done() {
     let action = open_canary(&world, 2, 0);
     world.ok(2, action);
     assert_eq!(world.balance(auditors[0]), finder + 70_000);
+    let budget = query::read::<AuditBudget>(world.get(), &keys::audit_budget(&RUN));
+    let left = budget.map(|budget| budget.left);
+    assert_eq!(left, Some(170_000 - 2 * 70_000 + 70_000), "two were paid, and what the third lost is new");
     assert_eq!(bond_of(&world, auditors[2]), 1_000_000 - 70_000);
     let stats = stats(&world);
     assert_eq!((stats.tested, stats.found), (3, 2));

@@ -6,10 +6,10 @@
 //! hash of the last result's digest.
 #![allow(dead_code, unreachable_pub)] // each user takes its own part
 
-use tessera_canon::{Blob, Hash, MerkleTree, Prf, tree};
+use tessera_canon::{Blob, Hash, MerkleTree, Prf, Signature, tree};
 use tessera_ledger::{
-    action::{Child, Commit, NameChild, Prove, Step},
-    referee::{FinalStep, Judgement, Referee, RefereeError},
+    action::{Child, Commit, NameChild, Prove, Statement, Step},
+    referee::{FinalStep, Judgement, Referee, RefereeError, Signed},
     trust::{
         game::{leaf, part_value, unpack},
         kind::{Kind, Shape},
@@ -198,6 +198,13 @@ pub fn said(committed: &Step, depth: usize) -> Vec<Hash> {
 /// Computes one multiply-add and checks that the game had the program's shape.
 pub struct MachineReferee;
 impl Referee for MachineReferee {
+    /// The proof is a digest and the accused's signature of it.
+    fn contradicts(&self, _: &Statement, _: &Hash, proof: &[u8]) -> Result<Signed, RefereeError> {
+        let parts =
+            proof.split_first_chunk().and_then(|(digest, rest)| Some((*digest, rest.try_into().ok()?)));
+        let (digest, signature) = parts.ok_or_else(|| RefereeError::Malformed("96 bytes".into()))?;
+        Ok(Signed { digest: Hash(digest), signature: Signature(signature) })
+    }
     fn supports(&self, kind: Kind) -> bool {
         kind == Kind::Dot
     }

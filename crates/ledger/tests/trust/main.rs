@@ -4,11 +4,13 @@
 mod world;
 
 mod audits;
+mod catch;
 mod deterrence;
 mod disputes;
 mod histories;
 mod machine;
 mod openings;
+mod rollback;
 mod setting;
 mod verdicts;
 mod vesting;

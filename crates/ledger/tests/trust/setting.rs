@@ -95,6 +95,16 @@ pub fn bond_of(world: &World, of: u32) -> u128 {
 
 /// What `told` makes an accusation against account `of` about its work in `window`.
 pub fn accusation(world: &World, window: u32, of: u32, told: &Account) -> Accusation {
+    accusation_of(world, window, of, told, (0, 0))
+}
+/// The same about work of a generation and step.
+pub fn accusation_of(
+    world: &World,
+    window: u32,
+    of: u32,
+    told: &Account,
+    (generation, step): (u32, u64),
+) -> Accusation {
     let evidence = told.evidence();
     let tree = MerkleTree::new(vec![Hash([5; 32]), evidence, Hash([6; 32])]);
     let statement = Statement {
@@ -103,8 +113,8 @@ pub fn accusation(world: &World, window: u32, of: u32, told: &Account) -> Accusa
         window,
         stage: 0,
         account: public(of),
-        generation: 0,
-        step: 0,
+        generation,
+        step,
         root: tree.root(),
         rest: Hash::ZERO,
     };
@@ -112,8 +122,8 @@ pub fn accusation(world: &World, window: u32, of: u32, told: &Account) -> Accusa
         kind: Kind::Dot,
         evidence,
         path: tree.path(1).expect("it is there"),
-        generation: 0,
-        step: 0,
+        generation,
+        step,
         root: tree.root(),
         rest: Hash::ZERO,
         signature: key(of).sign(STATEMENT, &statement),
@@ -160,8 +170,20 @@ pub fn play(
 }
 /// Dispute the work of `of` in `window` and play it with an honest challenger.
 pub fn convict(world: &mut World, challenger: u32, window: u32, of: u32, told: &Account) {
+    convict_of(world, challenger, window, of, told, (0, 0));
+}
+/// The same about work of a generation and step.
+pub fn convict_of(
+    world: &mut World,
+    challenger: u32,
+    window: u32,
+    of: u32,
+    told: &Account,
+    work: (u32, u64),
+) {
     let id = claim_key(world, window, of);
-    let open = open(world, window, of, Some(told));
+    let mut open = open(world, window, of, None);
+    open.accusation = Some(accusation_of(world, window, of, told, work));
     world.ok(challenger, open);
     let truth = Account::honest();
     let refused = play(world, id, told, |path, said| truth.first_false(path, said));
