@@ -1,14 +1,14 @@
 //! A ledger that executes a block at fixed intervals of virtual time and checks its invariants after each.
 
 use std::{collections::BTreeMap, sync::Arc};
+use tessera_audit::referee::TrustReferee;
 use tessera_audit::unit::StepHeader;
-use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Text, digest};
-use tessera_dispute::judge::UnitReferee;
+use tessera_canon::{Blob, Domain, Hash, List, PublicKey, SecretKey, Text, digest, encode};
 use tessera_ledger::{
     Action, BlockContext, Event, Genesis, MemState, Parameters, SignedTx, Tx, TxError,
     action::{
-        ChunkPrice, Commit, CreateRun, DemandOpening, DisputeStep, JoinRun, LossProportional, LossSource,
-        OpenDispute, Opening, RiskRule, Step,
+        ChunkPrice, Commit, Contradict, CreateRun, DemandOpening, DisputeStep, JoinRun, LossProportional,
+        LossSource, OpenDispute, Opening, RiskRule, Step,
     },
     genesis::GenesisAccount,
     invariants, keys, query,
@@ -153,7 +153,7 @@ impl SimLedger {
             ));
             *nonce += 1;
         }
-        let outcome = self.state.run_block_with(context, Arc::new(UnitReferee), &txs);
+        let outcome = self.state.run_block_with(context, Arc::new(TrustReferee), &txs);
         for (tx, receipt) in txs.iter().zip(&outcome.receipts) {
             let Action::DisputeStep(DisputeStep { dispute, step }) = &tx.body.action else { continue };
             match step {
@@ -202,10 +202,18 @@ impl SimLedger {
 
     /// Queue an accusation for the next block; false if there is no such claim.
     pub fn accuse(&mut self, key: &SecretKey, accuse: Accuse) -> bool {
-        let Accuse { window, stage, account, accusation } = accuse;
+        let Accuse { window, stage, account, accusation, contradiction } = accuse;
         let Some((index, bond)) = self.claim_of(window, stage, &account) else { return false };
         let (run, accusation) = (self.run, Some(accusation));
-        self.submit(key, OpenDispute { run, window, stage, index, bond, accusation }.into());
+        let dispute = OpenDispute { run, window, stage, index, bond, accusation };
+        let proof = contradiction.map(|proof| Blob::new(encode(&*proof)).expect("a proof is short"));
+        self.submit(
+            key,
+            match proof {
+                Some(proof) => Contradict { dispute, proof }.into(),
+                None => dispute.into(),
+            },
+        );
         true
     }
 

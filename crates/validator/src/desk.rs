@@ -18,11 +18,11 @@ use commonware_runtime::{Handle, Spawner};
 use commonware_storage::Context as StorageContext;
 use futures::{FutureExt as _, StreamExt as _, future::Fuse, stream::FuturesUnordered};
 use std::{pin::pin, sync::Arc, time::Duration};
+use tessera_audit::referee::TrustReferee;
 use tessera_canon::{Hash, List, PublicKey, decode, encode, record};
 use tessera_chain::{
     Block, CertifiedHeader, Group, Header, KeyProof, MAX_LINKS, MAX_PROVED_KEYS, StateProof, unfinished,
 };
-use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{
     BlockContext, BlockSession, Cell, Key, MAX_TX_BYTES, Need, SignedTx, keys, query, record::Account,
 };
@@ -275,7 +275,7 @@ impl<E: Spawner + StorageContext> Desk<E> {
         let Some(tip) = self.app.journal.tip() else { return Ok(()) };
         let mut session = BlockSession::with_referee(
             BlockContext { height: tip.height + 1, ..tip.execution() },
-            Arc::new(UnitReferee),
+            Arc::new(TrustReferee),
         );
         session.vouch(tx, signer);
         let refusal = loop {

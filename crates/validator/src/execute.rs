@@ -12,7 +12,7 @@ use std::{
     future::Future,
     sync::Arc,
 };
-use tessera_dispute::judge::UnitReferee;
+use tessera_audit::referee::TrustReferee;
 use tessera_ledger::{
     Action, BlockContext, BlockSession, Cell, Event, Key, Need, Outcome, Receipt, SignedTx, keys,
 };
@@ -71,7 +71,7 @@ pub(crate) async fn execute<C: Cells>(
 ) -> Result<Executed, C::Error> {
     let first = context.height == 1;
     let initial = if first { genesis.clone() } else { GenesisCells::new() };
-    let mut session = BlockSession::with_referee(context, Arc::new(UnitReferee));
+    let mut session = BlockSession::with_referee(context, Arc::new(TrustReferee));
     let supply = async |session: &mut BlockSession, Need(keys): Need| {
         let wanted: Vec<Key> = keys.iter().filter(|key| !initial.contains_key(*key)).copied().collect();
         for (key, cell) in wanted.iter().zip(cells.fetch(&wanted).await?) {

@@ -10,9 +10,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
+use tessera_audit::referee::TrustReferee;
 use tessera_canon::Hash;
 use tessera_chain::{Block, event_root};
-use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{Event, Genesis, MemState};
 use tessera_validator::{FinalizedBlock, ValidatorHandle};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -146,7 +146,7 @@ async fn fill(
         let index = index.clone();
         let executed = tokio::task::spawn_blocking(move || {
             let outcome =
-                held.state.run_block_with(block.header().execution(), Arc::new(UnitReferee), block.txs());
+                held.state.run_block_with(block.header().execution(), Arc::new(TrustReferee), block.txs());
             if event_root(&outcome.events) != block.header().event_root {
                 return Err(Unfilled::Differs(height));
             }

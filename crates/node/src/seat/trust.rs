@@ -7,10 +7,10 @@
 use super::{Events, SeatEvent};
 use crate::ledger::{LedgerClient, LedgerError};
 use std::{collections::BTreeMap, time::Duration};
-use tessera_canon::{Hash, PublicKey, SecretKey};
+use tessera_canon::{Blob, Hash, PublicKey, SecretKey, encode};
 use tessera_ledger::{
     Action,
-    action::{Commit, DemandOpening, DisputeStep, OpenDispute, Opening, Step},
+    action::{Commit, Contradict, DemandOpening, DisputeStep, OpenDispute, Opening, Step},
     keys, query,
     record::DisputePhase,
     trust::TrustParams,
@@ -201,7 +201,12 @@ async fn action<T: Transport>(
     Ok(match order {
         Order::Accuse(accuse) => {
             let accusation = Some(accuse.accusation.clone());
-            Some(OpenDispute { run: *run, window, stage, index, bond, accusation }.into())
+            let dispute = OpenDispute { run: *run, window, stage, index, bond, accusation };
+            let proof = accuse.contradiction.as_ref().and_then(|proof| Blob::new(encode(&**proof)).ok());
+            Some(match proof {
+                Some(proof) => Contradict { dispute, proof }.into(),
+                None => dispute.into(),
+            })
         }
         Order::Demand(demand) => {
             let header = &demand.header.value;

@@ -15,9 +15,9 @@ use commonware_glue::{
 };
 use commonware_runtime::deterministic;
 use std::{pin::Pin, sync::Arc};
+use tessera_audit::referee::TrustReferee;
 use tessera_canon::Hash;
 use tessera_chain::Block;
-use tessera_dispute::judge::UnitReferee;
 use tessera_ledger::{MemState, invariants};
 
 type Marshal = marshal::core::Mailbox<Scheme, Standard<Block>>;
@@ -201,7 +201,7 @@ impl SameHistory {
                 return Err(format!("validator {index} stores a state that no block has"));
             };
             header = block.header().clone();
-            expected.run_block_with(header.execution(), Arc::new(UnitReferee), block.txs());
+            expected.run_block_with(header.execution(), Arc::new(TrustReferee), block.txs());
         }
         for (key, cell) in &expected.0 {
             let got = stored.get(&blake3::Digest(key.0)).await.map_err(|error| error.to_string())?;
@@ -262,7 +262,7 @@ impl Walk {
             return Err(format!("block {height} does not follow its parent"));
         }
         not_forbidden(&committee.misdeeds, &block)?;
-        let outcome = state.run_block_with(header.execution(), Arc::new(UnitReferee), block.txs());
+        let outcome = state.run_block_with(header.execution(), Arc::new(TrustReferee), block.txs());
         if let Some(receipt) = outcome.receipts.iter().find(|receipt| !receipt.includable()) {
             return Err(format!("block {height} has a transaction that may not be included: {receipt:?}"));
         }

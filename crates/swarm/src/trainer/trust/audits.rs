@@ -8,6 +8,7 @@ use tessera_audit::{
     draw::pick::{Candidate, Pick, Seed},
     exchange::{AuditMessage, GivenOpening, GivenTensor, Revealed, Ticket, WantOpening, WantTensor},
     reexec::UnitDigests,
+    referee::Contradiction,
     unit::{Direction, Receipt, UnitId, UnitLeaf},
 };
 use tessera_canon::{Blob, Hash, MerklePath, PublicKey, decode};
@@ -278,8 +279,8 @@ impl Trainer {
                 self.note(Note::Audited { worker: unit.worker, step: unit.step, unit: number, verdict });
                 self.trust.assigned.remove(&unit.id());
             }
-            Effect::Dispute { leaf, path, mine, verdict, receipt } => {
-                self.accuse(*leaf, path, &mine, verdict, receipt.map(|receipt| *receipt));
+            Effect::Dispute { leaf, path, verdict, receipt, .. } => {
+                self.accuse(*leaf, path, verdict, receipt.map(|receipt| *receipt));
             }
             Effect::Demand { unit, mine } => self.demand(unit, *mine),
             Effect::Fault { account, unit, kind } => {
@@ -307,28 +308,11 @@ impl Trainer {
     }
 
     /// Take a worker's false leaf to the ledger.
-    fn accuse(
-        &mut self,
-        leaf: UnitLeaf,
-        path: MerklePath,
-        _mine: &UnitDigests,
-        verdict: AuditVerdict,
-        receipt: Option<Receipt>,
-    ) {
+    fn accuse(&mut self, leaf: UnitLeaf, path: MerklePath, verdict: AuditVerdict, receipt: Option<Receipt>) {
         let Some(assigned) = self.trust.assigned.get(&leaf.unit.id()) else { return };
         let header = &assigned.header;
         let (account, stage, step) = (leaf.unit.worker, leaf.unit.stage, leaf.unit.step);
         let unit = super::number_of(&leaf.unit.label);
-        if receipt.is_some() {
-            // The ledger has no judgement for receipts: the game takes a claim's word for what went in.
-            self.note(Note::Fault {
-                account,
-                step,
-                unit,
-                what: "claims other tensors than it signed for".into(),
-            });
-            return;
-        }
         let evidence = leaf.claim().digest();
         let accusation = Accusation {
             kind: Kind::Dot,
@@ -341,11 +325,18 @@ impl Trainer {
             signature: header.signature,
         };
         let window = header.value.window;
+        let contradiction = receipt.map(|Receipt { receipt, sender, receiver }| {
+            let signature = if receipt.to == account { receiver } else { sender };
+            let (header, edges) = (header.value.clone(), assigned.ticket.edges.clone());
+            let (path, claim) = (assigned.ticket.listed.clone(), leaf.claim());
+            Box::new(Contradiction { header, edges, path, claim, receipt, signature })
+        });
         let [input, gradient]: [Option<Bytes>; 2] = assigned.material.clone();
         let (claim, number) = (leaf.claim(), unit);
         let case = Case { claim, number, input, gradient, seen: false, played: None };
         self.trust.cases.insert(evidence, case);
         self.note(Note::Accused { account, step, unit, verdict });
-        self.effects.push(TrainerEffect::Accuse(Box::new(Accuse { window, stage, account, accusation })));
+        let accuse = Accuse { window, stage, account, accusation, contradiction };
+        self.effects.push(TrainerEffect::Accuse(Box::new(accuse)));
     }
 }

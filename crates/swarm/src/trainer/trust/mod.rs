@@ -26,6 +26,7 @@ use tessera_audit::{
     audit::{Auditor, Retention, Served},
     exchange::{Commit, Ticket},
     reexec::UnitDigests,
+    referee::Contradiction,
     unit::{AnchorTree, SignedHeader, UnitId, UnitLeaf},
 };
 use tessera_canon::{Hash, PublicKey};
@@ -56,6 +57,8 @@ pub struct Accuse {
     pub stage: u16,
     pub account: PublicKey,
     pub accusation: Accusation,
+    /// Where two things that it signed contradict each other: what shows it, and no game is needed.
+    pub contradiction: Option<Box<Contradiction>>,
 }
 
 /// That a seat does not open what it committed to, for the ledger.
