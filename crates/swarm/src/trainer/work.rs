@@ -9,7 +9,7 @@ use tessera_audit::unit::Direction;
 use tessera_canon::{Hash, PublicKey};
 use tessera_wire::{
     Tensor,
-    training::{Activation, Gradient, Seek, Sought, UnitId, WantUnits},
+    training::{Activation, Gradient, Seek, Sought, StepRecord, UnitId, WantUnits},
 };
 
 /// How far a unit is in this stage.
@@ -105,6 +105,8 @@ pub(super) struct StepWork {
     pub(super) commit_sent: BTreeSet<PublicKey>,
     pub(super) plan: Option<super::barrier::Plan>,
     pub(super) closing: bool,
+    /// What is on record of the step since its closing began.
+    pub(super) closed_as: Option<StepRecord>,
     pub(super) last_change: u64,
     pub(super) asked: u64,
 }
@@ -127,6 +129,7 @@ impl StepWork {
             commit_sent: BTreeSet::new(),
             plan: None,
             closing: false,
+            closed_as: None,
             last_change: now,
             asked: now,
         }

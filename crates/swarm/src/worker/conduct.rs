@@ -1,7 +1,7 @@
 //! Let a seat cheat, for simulators and for tests of real nodes: an attacker changes what its worker computes.
 
 use super::Worker;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tessera_audit::{
     attackers::Attacker,
     reexec::{Outputs, Work, execute},
@@ -20,14 +20,32 @@ pub(super) struct Conduct {
     me: PublicKey,
     place: (Hash, u16),
     decided: BTreeMap<(u64, u32), bool>,
+    /// Units whose results were changed, as far as they are remembered, and how many there were.
+    changed: BTreeSet<(u64, u32)>,
+    falsified: u64,
 }
 
 impl Worker {
     /// Cheat from now on as `attacker` does, as the seat of `key`.
     pub fn corrupt(&mut self, attacker: Box<dyn Attacker>, key: &SecretKey) {
         let (me, place) = (key.public(), (self.shape.run, self.stage));
-        self.conduct = Some(Conduct { attacker, me, place, decided: BTreeMap::new() });
+        self.conduct = Some(Conduct {
+            attacker,
+            me,
+            place,
+            decided: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            falsified: 0,
+        });
     }
+    /// Units that came out of this worker false.
+    pub fn falsified(&self) -> u64 {
+        self.conduct.as_ref().map_or(0, |conduct| conduct.falsified)
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
 }
 
 impl Conduct {
@@ -37,6 +55,14 @@ impl Conduct {
         }
         let attacker = &mut self.attacker;
         *self.decided.entry(place).or_insert_with(|| attacker.cheats())
+    }
+    fn count(&mut self, place: (u64, u32), changed: bool) {
+        while self.changed.len() >= REMEMBERED {
+            self.changed.pop_first();
+        }
+        if changed && self.changed.insert(place) {
+            self.falsified += 1;
+        }
     }
     /// A stand-in for the unit's identity: what it makes noise from must be the same forward, backward and in a dispute.
     fn unit(&self, (step, number): (u64, u32)) -> UnitId {
@@ -49,8 +75,10 @@ impl Conduct {
         if !self.cheats(place) {
             return y;
         }
+        let honest = bits(&y);
         let mut outputs = Outputs { y, dx: Vec::new(), dw: None };
         self.attacker.outputs(&self.unit(place), &mut outputs);
+        self.count(place, bits(&outputs.y) != honest);
         outputs.y
     }
     pub(super) fn backward(&mut self, place: (u64, u32), dx: &mut Option<Vec<f32>>, dw: &mut GradSum) {
@@ -59,7 +87,10 @@ impl Conduct {
         }
         let had = dx.is_some();
         let mut outputs = Outputs { y: Vec::new(), dx: dx.take().unwrap_or_default(), dw: Some(dw.clone()) };
+        let honest = (bits(&outputs.dx), dw.values().to_vec());
         self.attacker.outputs(&self.unit(place), &mut outputs);
+        let now = outputs.dw.as_ref().map(|sum| sum.values().to_vec()).unwrap_or_default();
+        self.count(place, (bits(&outputs.dx), now) != honest);
         *dx = had.then_some(outputs.dx);
         if let Some(changed) = outputs.dw {
             *dw = changed;
