@@ -46,6 +46,13 @@ impl Trainer {
         self.start_rollback();
     }
 
+    /// Begin the present step anew from the newest saved state.
+    pub(super) fn reload(&mut self) {
+        self.unsaved_since = None;
+        self.phase = Phase::RollingBack { generation: self.generation, step: self.progress };
+        self.start_rollback();
+    }
+
     pub(super) fn start_rollback(&mut self) {
         if let Phase::RollingBack { generation, step } = self.phase
             && !self.busy

@@ -514,7 +514,10 @@ impl Trainer {
         }
         let work = &self.current;
         let idle = !self.busy && work.units.values().all(|u| u.at == At::Done);
-        if self.finished() || !idle || now < work.last_change.max(work.asked) + retry {
+        // In the first stage the lowest seat begins missing units; if nothing comes of that, the next one does.
+        let turns = if self.is_first() { 1 + self.rank() } else { 1 };
+        let (changed, asked) = (work.last_change + turns * retry, work.asked + retry);
+        if self.finished() || !idle || now < changed.max(asked) {
             return;
         }
         let missing = self.config.shape.units_of(work.step).minus(&self.cover());
@@ -524,10 +527,8 @@ impl Trainer {
         let step = work.step;
         self.current.asked = now;
         if self.is_first() {
-            if self.is_lowest() {
-                for unit in missing.iter() {
-                    self.current.units.entry(unit).or_insert_with(|| Unit::new(None, None, true));
-                }
+            for unit in missing.iter() {
+                self.current.units.entry(unit).or_insert_with(|| Unit::new(None, None, true));
             }
         } else {
             let want = WantUnits { run: self.branch, step, units: missing.to_blob() };

@@ -14,14 +14,17 @@ use tessera_model::{GradSum, StageWeights, Workspace};
 /// Decisions about units that are remembered, so that a unit is false forward and backward or not at all.
 const REMEMBERED: usize = 4096;
 
+/// Generation of the run, step and number of a unit: done again, it is another one.
+type Place = (u32, u64, u32);
+
 /// An attacker in a worker.
 pub(super) struct Conduct {
     attacker: Box<dyn Attacker>,
     me: PublicKey,
     place: (Hash, u16),
-    decided: BTreeMap<(u64, u32), bool>,
+    decided: BTreeMap<Place, bool>,
     /// Units whose results were changed, as far as they are remembered, and how many there were.
-    changed: BTreeSet<(u64, u32)>,
+    changed: BTreeSet<Place>,
     falsified: u64,
 }
 
@@ -49,14 +52,14 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 impl Conduct {
-    fn cheats(&mut self, place: (u64, u32)) -> bool {
+    fn cheats(&mut self, place: Place) -> bool {
         while self.decided.len() >= REMEMBERED {
             self.decided.pop_first();
         }
         let attacker = &mut self.attacker;
         *self.decided.entry(place).or_insert_with(|| attacker.cheats())
     }
-    fn count(&mut self, place: (u64, u32), changed: bool) {
+    fn count(&mut self, place: Place, changed: bool) {
         while self.changed.len() >= REMEMBERED {
             self.changed.pop_first();
         }
@@ -65,13 +68,13 @@ impl Conduct {
         }
     }
     /// A stand-in for the unit's identity: what it makes noise from must be the same forward, backward and in a dispute.
-    fn unit(&self, (step, number): (u64, u32)) -> UnitId {
+    fn unit(&self, (generation, step, number): Place) -> UnitId {
         let mut label: Label = [0; 16];
         label[..4].copy_from_slice(&number.to_be_bytes());
         let (run, stage) = self.place;
-        UnitId { run, generation: 0, step, stage, label, slot: 0, worker: self.me }
+        UnitId { run, generation, step, stage, label, slot: 0, worker: self.me }
     }
-    pub(super) fn forward(&mut self, place: (u64, u32), y: Vec<f32>) -> Vec<f32> {
+    pub(super) fn forward(&mut self, place: Place, y: Vec<f32>) -> Vec<f32> {
         if !self.cheats(place) {
             return y;
         }
@@ -81,7 +84,7 @@ impl Conduct {
         self.count(place, bits(&outputs.y) != honest);
         outputs.y
     }
-    pub(super) fn backward(&mut self, place: (u64, u32), dx: &mut Option<Vec<f32>>, dw: &mut GradSum) {
+    pub(super) fn backward(&mut self, place: Place, dx: &mut Option<Vec<f32>>, dw: &mut GradSum) {
         if !self.cheats(place) {
             return;
         }
@@ -106,7 +109,7 @@ impl Conduct {
         account: &mut Account<'_>,
     ) {
         let number = crate::trainer::number_of(&leaf.unit.label);
-        let place = (leaf.unit.step, number);
+        let place = (leaf.unit.generation, leaf.unit.step, number);
         if !self.cheats(place) {
             return;
         }
