@@ -29,6 +29,8 @@ pub struct SimLedger {
     run: Hash,
     seed: u64,
     height: u64,
+    /// Invariants are checked after every so many blocks.
+    pub(crate) check_blocks: u64,
     waiting: Vec<(SecretKey, Action)>,
     /// Refusals, for tests that expect none or certain ones.
     pub refused: Vec<TxError>,
@@ -59,6 +61,7 @@ impl SimLedger {
             run: spec.run_id(),
             seed,
             height: 0,
+            check_blocks: 1,
             waiting: Vec::new(),
             refused: Vec::new(),
             said: BTreeMap::new(),
@@ -169,6 +172,16 @@ impl SimLedger {
         }
         self.events.extend(outcome.events);
         self.refused.extend(outcome.receipts.into_iter().filter_map(|receipt| receipt.error));
+        if self.height.is_multiple_of(self.check_blocks) {
+            self.check();
+        }
+    }
+
+    /// Check the ledger's invariants.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub fn check(&self) {
         invariants::check(&self.state).unwrap_or_else(|broken| panic!("at height {}: {broken}", self.height));
     }
 
@@ -189,6 +202,25 @@ impl SimLedger {
             open.opened = self.opened.get(&open.dispute.id).cloned();
         }
         roster
+    }
+
+    /// [`SimLedger::roster`] of many: seats of one stage that are in no dispute read the same cells.
+    pub fn rosters(&self, accounts: &[PublicKey]) -> Vec<Roster> {
+        let disputes = query::disputes(|key| self.state.get(key));
+        let mut of_stage: BTreeMap<Option<u16>, Roster> = BTreeMap::new();
+        let mut rosters: Vec<Roster> = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            if disputes.iter().any(|open| [open.accused, open.challenger].contains(account)) {
+                rosters.push(self.roster(account));
+                continue;
+            }
+            let stage = rosters.first().map(|any| any.seat_of(account).map(|seat| seat.stage));
+            let known = stage.and_then(|stage| of_stage.get(&stage)).cloned();
+            let roster = known.unwrap_or_else(|| self.roster(account));
+            of_stage.entry(roster.seat_of(account).map(|seat| seat.stage)).or_insert_with(|| roster.clone());
+            rosters.push(roster);
+        }
+        rosters
     }
 
     /// The index of an account's claim of a window, and the least bond of a dispute about it.

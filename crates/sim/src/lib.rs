@@ -9,6 +9,7 @@
 //! has simulations of its own) and QUIC (`tessera-net`).
 
 mod ledger;
+pub mod scenario;
 mod swarm;
 
 pub use ledger::SimLedger;

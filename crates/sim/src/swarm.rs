@@ -8,7 +8,7 @@ use std::{
 };
 use tessera_audit::attackers::Attacker;
 use tessera_canon::{Domain, Hash, Prf, PublicKey, SecretKey, digest_bytes, encode};
-use tessera_ledger::Parameters;
+use tessera_ledger::{Parameters, query, record::RunState};
 use tessera_model::{Dataset, RunSpec};
 use tessera_net::sim::{Delivery, Links, Profile};
 use tessera_swarm::{
@@ -23,8 +23,9 @@ const LOG: Domain = Domain::new("tessera/sim/log/v1");
 /// How long a dead or unreachable peer goes unnoticed, microseconds.
 const NOTICE_US: u64 = 1_500_000;
 const CONNECT_US: u64 = 100_000;
+/// Accounts that a run may be published with; the others join once it is open to all.
+const DESIGNERS: usize = 64;
 const TICK_US: u64 = 200_000;
-const BLOCK_US: u64 = 500_000;
 
 /// What to simulate.
 #[derive(Clone, Debug)]
@@ -40,6 +41,10 @@ pub struct SimConfig {
     /// What one forward takes on seat `i`: `unit_us + i * unit_step_us`; a backward takes twice that.
     pub unit_us: u64,
     pub unit_step_us: u64,
+    /// Time between two blocks of the ledger.
+    pub block_us: u64,
+    /// The ledger's invariants are checked after every so many blocks; each check reads the whole state.
+    pub check_blocks: u64,
 }
 
 impl SimConfig {
@@ -55,12 +60,14 @@ impl SimConfig {
             parameters: Parameters::demo(),
             unit_us: 20_000,
             unit_step_us: 3_000,
+            block_us: 500_000,
+            check_blocks: 1,
         }
     }
 }
 
 enum Event {
-    Deliver { from: PublicKey, from_life: u64, to: PublicKey, message: Box<Message> },
+    Deliver { from: PublicKey, from_life: u64, to: PublicKey, digest: Hash, message: Box<Message> },
     JobDone { seat: PublicKey, life: u64, result: Box<JobResult> },
     Tick { seat: PublicKey, life: u64 },
     Up { at: PublicKey, peer: PublicKey, life: u64 },
@@ -74,6 +81,10 @@ pub type Conduct = fn() -> Box<dyn Attacker>;
 struct Seat {
     key: SecretKey,
     index: u64,
+    /// Stage and place in it, as the ledger drew them; they outlive a ban.
+    home: Option<(u16, u16)>,
+    /// It has asked for a seat.
+    asked: bool,
     disk: MemoryStore,
     /// Counts starts; 0 before the first.
     life: u64,
@@ -100,10 +111,12 @@ pub struct SwarmSim {
     now_us: u64,
     log: Hash,
     offences: Vec<String>,
+    traffic: BTreeMap<&'static str, (u64, u64)>,
 }
 
 impl SwarmSim {
-    /// Publish the run, seat everyone by the ledger's draw, start all processes.
+    /// Publish the run, seat everyone by the ledger's draw, start all processes. Of more than 64 accounts the rest come
+    /// when the first window is reported: until then a run is its designers' alone.
     pub fn new(config: SimConfig) -> Self {
         let count = u64::from(config.spec.stage_count()) * u64::from(config.seats_per_stage);
         let mut keys = Prf::new(KEYS, &config.seed.to_be_bytes());
@@ -116,9 +129,17 @@ impl SwarmSim {
             .collect();
         let accounts: Vec<PublicKey> = keys.iter().map(SecretKey::public).collect();
         let mut ledger = SimLedger::new(config.seed, &config.spec, &accounts, config.parameters.clone());
-        ledger.submit(&keys[0], SimLedger::create_run(&config.spec, config.seats_per_stage, &accounts));
+        ledger.check_blocks = config.check_blocks.max(1);
+        ledger.submit(
+            &keys[0],
+            SimLedger::create_run(
+                &config.spec,
+                config.seats_per_stage,
+                &accounts[..accounts.len().min(DESIGNERS)],
+            ),
+        );
         ledger.block(0);
-        for key in &keys {
+        for key in keys.iter().take(DESIGNERS) {
             ledger.submit(key, SimLedger::join(config.spec.run_id()));
         }
         for _ in 0..30 {
@@ -132,7 +153,6 @@ impl SwarmSim {
             draws: Prf::new(DRAWS, &config.seed.to_be_bytes()),
             spec,
             data,
-            ledger,
             seats: keys
                 .into_iter()
                 .zip(0..)
@@ -140,6 +160,8 @@ impl SwarmSim {
                     let seat = Seat {
                         key: key.clone(),
                         index,
+                        home: ledger.seat_of(&key.public()),
+                        asked: index < DESIGNERS as u64,
                         disk: MemoryStore::default(),
                         life: 0,
                         process: None,
@@ -150,6 +172,7 @@ impl SwarmSim {
                     (key.public(), seat)
                 })
                 .collect(),
+            ledger,
             connected: BTreeSet::new(),
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
@@ -157,22 +180,60 @@ impl SwarmSim {
             now_us: 0,
             log: Hash::ZERO,
             offences: Vec::new(),
+            traffic: BTreeMap::new(),
             config,
         };
-        sim.push(BLOCK_US, Event::Block);
-        for account in accounts {
+        sim.push(sim.config.block_us, Event::Block);
+        for account in accounts.into_iter().take(DESIGNERS) {
             sim.start(account);
         }
         sim
     }
 
-    /// The account in a seat.
+    /// The account that the set-up put in a seat.
     pub fn account(&self, stage: u16, index: u16) -> PublicKey {
-        *self
-            .seats
-            .keys()
-            .find(|account| self.ledger.seat_of(account) == Some((stage, index)))
-            .expect("every stage is filled by the set-up")
+        let found = self.seats.iter().find(|(_, seat)| seat.home == Some((stage, index)));
+        *found.expect("every stage is filled once all are seated").0
+    }
+    /// Whether every account has had a seat.
+    pub fn all_seated(&self) -> bool {
+        self.seats.values().all(|seat| seat.home.is_some())
+    }
+    /// Let those join that could not while the run was its designers', and start those that have got a seat.
+    fn admit(&mut self) {
+        let run = self.run();
+        let open = query::run(|key| self.ledger.state().get(key), &run)
+            .is_some_and(|run| run.state != RunState::Exclusive);
+        let mut seated = Vec::new();
+        for (account, seat) in self.seats.iter_mut().filter(|(_, seat)| seat.home.is_none()) {
+            if open && !seat.asked {
+                seat.asked = true;
+                self.ledger.submit(&seat.key, SimLedger::join(run));
+            }
+            seat.home = self.ledger.seat_of(account);
+            seated.extend(seat.home.map(|_| *account));
+        }
+        seated.into_iter().for_each(|account| self.start(account));
+    }
+    /// The run that is trained.
+    pub fn run(&self) -> Hash {
+        self.spec.run_id()
+    }
+    /// Units that a cheating seat falsified since its last start.
+    pub fn falsified(&self, account: &PublicKey) -> u64 {
+        self.seats[account].process.as_ref().map_or(0, |(_, worker)| worker.falsified())
+    }
+    /// Stage and place that the ledger gave an account first.
+    pub fn home(&self, account: &PublicKey) -> Option<(u16, u16)> {
+        self.seats[account].home
+    }
+    /// All accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = PublicKey> + '_ {
+        self.seats.keys().copied()
+    }
+    /// Messages sent, by kind: how many, and their bytes.
+    pub fn traffic(&self) -> &BTreeMap<&'static str, (u64, u64)> {
+        &self.traffic
     }
     pub fn now_ms(&self) -> u64 {
         self.now_us / 1000
@@ -210,9 +271,11 @@ impl SwarmSim {
         let done = |seat: &Seat| seat.process.as_ref().is_none_or(|(trainer, _)| trainer.finished());
         self.seats.iter().all(|(account, seat)| done(seat) || self.ledger.seat_of(account).is_none())
     }
-    /// Steps closed by the slowest running seat.
+    /// Steps closed by the slowest running seat that the ledger has not taken away.
     pub fn slowest(&self) -> u64 {
-        self.seats.values().filter_map(|s| s.process.as_ref()).map(|(t, _)| t.progress()).min().unwrap_or(0)
+        let seated = self.seats.iter().filter(|(account, _)| self.ledger.seat_of(account).is_some());
+        let running = seated.filter_map(|(_, seat)| seat.process.as_ref());
+        running.map(|(trainer, _)| trainer.progress()).min().unwrap_or(0)
     }
 
     /// Let a seat cheat from now on, as `conduct` makes its attacker.
@@ -292,10 +355,10 @@ impl SwarmSim {
     }
 
     fn start(&mut self, account: PublicKey) {
-        let (stage, index) = self.ledger.seat_of(&account).expect("every account was seated by the set-up");
+        let Some(seat) = self.seats.get_mut(&account) else { return };
+        let Some((stage, index)) = seat.home else { return };
         let ends = stage == 0 || stage + 1 == self.spec.stage_count();
         let data = ends.then(|| self.data.clone());
-        let Some(seat) = self.seats.get_mut(&account) else { return };
         seat.life += 1;
         let mut worker = Worker::new(self.spec.clone(), stage, data, Box::new(seat.disk.clone()))
             .unwrap_or_else(|error| panic!("the worker of a valid spec starts: {error}"));
@@ -322,11 +385,12 @@ impl SwarmSim {
         self.review_connections();
     }
 
-    /// Connections follow what the links allow, after a delay.
+    /// Connections follow what the links allow, after a delay. Seats connect within their stage and to its neighbours.
     fn review_connections(&mut self) {
-        let accounts: Vec<PublicKey> = self.seats.keys().copied().collect();
-        for &a in &accounts {
-            for &b in accounts.iter().filter(|b| **b != a) {
+        let accounts: Vec<(PublicKey, u16)> =
+            self.seats.iter().filter_map(|(key, seat)| Some((*key, seat.home?.0))).collect();
+        for &(a, stage) in &accounts {
+            for &(b, _) in accounts.iter().filter(|(b, other)| *b != a && stage.abs_diff(*other) <= 1) {
                 let open = self.links.obstacle(a, b).is_none()
                     && self.seats[&a].process.is_some()
                     && self.seats[&b].process.is_some();
@@ -342,10 +406,10 @@ impl SwarmSim {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Deliver { from, from_life, to, message } => {
+            Event::Deliver { from, from_life, to, digest, message } => {
                 // A connection does not outlive the process at its other end.
                 if self.seats[&from].life == from_life {
-                    self.record(encode(&*message));
+                    self.record(digest.0);
                     self.give(to, Input::Peer { from, message: *message });
                 }
             }
@@ -372,16 +436,16 @@ impl SwarmSim {
             }
             Event::Block => {
                 self.ledger.block(self.now_us / 1000);
+                self.admit();
                 let accounts: Vec<PublicKey> = self.seats.keys().copied().collect();
-                for account in accounts {
-                    let roster = self.ledger.roster(&account);
+                for (account, roster) in accounts.iter().copied().zip(self.ledger.rosters(&accounts)) {
                     let known = self.seats.get_mut(&account).filter(|seat| seat.roster != roster);
                     if let Some(seat) = known {
                         seat.roster = roster.clone();
                         self.give(account, Input::Roster(roster));
                     }
                 }
-                self.push(self.now_us + BLOCK_US, Event::Block);
+                self.push(self.now_us + self.config.block_us, Event::Block);
             }
         }
     }
@@ -395,12 +459,15 @@ impl SwarmSim {
         for effect in trainer.step(now_ms, input) {
             match effect {
                 Effect::Send { to, message } => {
-                    let bytes = encode(&message).len();
+                    let bytes = encode(&message);
+                    let sent = self.traffic.entry(message.kind()).or_default();
+                    *sent = (sent.0 + 1, sent.1 + bytes.len() as u64);
                     if self.connected.contains(&(account, to))
-                        && let Delivery::At { at_us } = self.links.deliver(self.now_us, account, to, bytes)
+                        && let Delivery::At { at_us } =
+                            self.links.deliver(self.now_us, account, to, bytes.len())
                     {
-                        let message = Box::new(message);
-                        let deliver = Event::Deliver { from: account, from_life: life, to, message };
+                        let (message, digest) = (Box::new(message), digest_bytes(LOG, &bytes));
+                        let deliver = Event::Deliver { from: account, from_life: life, to, digest, message };
                         self.sequence += 1;
                         self.queue.push(Reverse((at_us, self.sequence)));
                         self.events.insert(self.sequence, deliver);

@@ -32,7 +32,8 @@
 //!
 //! # Safety
 //! A seat enters step `t+1` only after its state of version `t+1` is on disk. Replicas compare signed state
-//! roots; a minority fetches the majority's state, an even split halts with both roots named. What this crate
+//! roots; a minority fetches the majority's state; an even split does the step again, and halts with both roots named if
+//! that does not help. What this crate
 //! does not do: catch lies about single units (the audit's work), open sockets, read clocks.
 
 pub mod roster;

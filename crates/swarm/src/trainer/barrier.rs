@@ -161,6 +161,7 @@ impl Trainer {
         let extra = self.extra(&units)?;
         let record = self.record(&plan)?;
         self.current.closing = true;
+        self.current.closed_as = Some(record.clone());
         Some(Job::Close { record, units, extra, others, keep: self.records.clone() })
     }
 
@@ -304,11 +305,9 @@ impl Trainer {
     /// The step is closed and its state is on disk: announce it and go on.
     fn finish_step(&mut self, progress: u64, state_root: Hash, weights: Hash) {
         let step = self.progress;
-        let Some(plan) = self.current.plan.clone() else {
-            return self.halt(format!("step {step} was closed without a cover"));
-        };
-        let Some(record) = self.record(&plan) else {
-            return self.halt(format!("step {step} was closed without its losses"));
+        // As it was when the job began: a replica may have committed anew since.
+        let Some(record) = self.current.closed_as.take() else {
+            return self.halt(format!("step {step} was closed without a record"));
         };
         let training = &self.current.training_losses;
         let training_loss =

@@ -275,6 +275,8 @@ pub struct Trainer {
     unsaved_since: Option<u64>,
     closed: Option<(u64, Hash, Hash)>,
     behind_since: Option<u64>,
+    /// The step that was last done again because replicas differed, and how often.
+    reopened: Option<(u64, u32)>,
     last_hello: u64,
     effects: Vec<Effect>,
 }
@@ -311,6 +313,7 @@ impl Trainer {
             unsaved_since: None,
             closed: None,
             behind_since: None,
+            reopened: None,
             last_hello: 0,
             effects: Vec::new(),
             config,

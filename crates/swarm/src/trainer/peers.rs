@@ -188,6 +188,10 @@ impl Trainer {
             .map(|(key, _)| *key)
             .collect()
     }
+    /// Live seats of the stage with a lower index than this one.
+    pub(super) fn rank(&self) -> u64 {
+        self.replicas().filter(|(_, p)| p.is_ready() && p.index < self.config.seat).count() as u64
+    }
     /// Whether this seat has the lowest index among its stage's live seats.
     pub(super) fn is_lowest(&self) -> bool {
         self.replicas().filter(|(_, p)| p.is_ready()).all(|(_, p)| p.index > self.config.seat)

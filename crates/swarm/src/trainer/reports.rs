@@ -58,7 +58,7 @@ impl Trainer {
         }
     }
 
-    /// Replicas that reached another root: a minority fetches, an even split stops.
+    /// Replicas that reached another root: a minority fetches, an even split does the step again.
     fn compare_roots(&mut self, progress: u64) {
         if progress != self.progress || self.phase != Phase::Working {
             return;
@@ -83,12 +83,7 @@ impl Trainer {
             self.roots.remove(&progress);
             self.start_fetch();
         } else if *most == own {
-            self.halt(format!(
-                "replicas of stage {} disagree at step {progress}: {} against {}; an audit must decide, nothing is overwritten",
-                self.config.stage,
-                mine.short(),
-                other.short()
-            ));
+            self.reopen(progress, mine, *other);
         }
     }
 

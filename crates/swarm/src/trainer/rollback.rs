@@ -1,4 +1,5 @@
-//! Go back to the step that the ledger orders, and do the run again from there without what was proven false.
+//! Go back to the step that the ledger orders, and do the run again from there without what was proven false; and go back
+//! one step where replicas disagree evenly.
 //!
 //! A rollback begins a new branch of the run: messages carry the branch's name, so none of before is mistaken for one of
 //! after. Whatever job was under way is finished first and its result dropped. Peers are unknown again until they
@@ -9,6 +10,9 @@ use crate::{Job, JobResult};
 use tessera_canon::Hash;
 use tessera_wire::training::{StepRecord, branch};
 
+/// How often a step is done again because replicas differ evenly, before this seat gives up.
+const MAX_REOPENED: u32 = 3;
+
 impl Trainer {
     /// Begin to go back if the ledger knows of more rollbacks than this seat.
     pub(super) fn notice_rollback(&mut self) {
@@ -18,6 +22,34 @@ impl Trainer {
         }
         let Some(step) = self.roster.undone_since(self.generation) else { return };
         self.phase = Phase::RollingBack { generation: newest, step: step.min(self.progress) };
+        self.start_rollback();
+    }
+
+    /// As many replicas reached `other` as this seat's root. Each may be honest: where a false unit came to two of
+    /// them by different ways, covers that divide the units differently have different sums. Nobody's word is taken; all
+    /// go back one step and do it again. Where that does not help, a state itself is false.
+    pub(super) fn reopen(&mut self, progress: u64, mine: Hash, other: Hash) {
+        let Some(step) = progress.checked_sub(1) else { return };
+        let before = self.reopened.filter(|(at, _)| *at == step).map_or(0, |(_, times)| times);
+        let what = format!(
+            "replicas of stage {} disagree evenly at step {progress}: {} against {}",
+            self.config.stage,
+            mine.short(),
+            other.short()
+        );
+        if before >= MAX_REOPENED {
+            return self.halt(format!("{what}; an audit must decide, nothing is overwritten"));
+        }
+        self.reopened = Some((step, before + 1));
+        self.note(Note::Trouble { what: format!("{what}; step {step} is done again") });
+        self.phase = Phase::RollingBack { generation: self.generation, step };
+        self.start_rollback();
+    }
+
+    /// Begin the present step anew from the newest saved state.
+    pub(super) fn reload(&mut self) {
+        self.unsaved_since = None;
+        self.phase = Phase::RollingBack { generation: self.generation, step: self.progress };
         self.start_rollback();
     }
 

@@ -220,10 +220,11 @@ impl Trainer {
         self.install_if_complete();
         let (now, retry) = (self.now, self.config.tuning.retry);
         if self.donors(None).is_empty() {
-            // Nobody left to fetch from: go on with what is here.
+            // Nobody left to fetch from: go on with what is saved here. What the worker has summed up of the step is
+            // no longer on this side's list.
             if self.fetch.as_ref().is_some_and(|f| !f.installing && now >= f.asked + 2 * retry) {
                 self.fetch = None;
-                self.phase = Phase::Settling { since: now };
+                self.reload();
             }
             return;
         }

@@ -9,7 +9,7 @@ use tessera_audit::unit::Direction;
 use tessera_canon::{Hash, PublicKey};
 use tessera_wire::{
     Tensor,
-    training::{Activation, Gradient, Seek, Sought, UnitId, WantUnits},
+    training::{Activation, Gradient, Seek, Sought, StepRecord, UnitId, WantUnits},
 };
 
 /// How far a unit is in this stage.
@@ -105,6 +105,8 @@ pub(super) struct StepWork {
     pub(super) commit_sent: BTreeSet<PublicKey>,
     pub(super) plan: Option<super::barrier::Plan>,
     pub(super) closing: bool,
+    /// What is on record of the step since its closing began.
+    pub(super) closed_as: Option<StepRecord>,
     pub(super) last_change: u64,
     pub(super) asked: u64,
 }
@@ -127,6 +129,7 @@ impl StepWork {
             commit_sent: BTreeSet::new(),
             plan: None,
             closing: false,
+            closed_as: None,
             last_change: now,
             asked: now,
         }
@@ -511,7 +514,10 @@ impl Trainer {
         }
         let work = &self.current;
         let idle = !self.busy && work.units.values().all(|u| u.at == At::Done);
-        if self.finished() || !idle || now < work.last_change.max(work.asked) + retry {
+        // In the first stage the lowest seat begins missing units; if nothing comes of that, the next one does.
+        let turns = if self.is_first() { 1 + self.rank() } else { 1 };
+        let (changed, asked) = (work.last_change + turns * retry, work.asked + retry);
+        if self.finished() || !idle || now < changed.max(asked) {
             return;
         }
         let missing = self.config.shape.units_of(work.step).minus(&self.cover());
@@ -521,10 +527,8 @@ impl Trainer {
         let step = work.step;
         self.current.asked = now;
         if self.is_first() {
-            if self.is_lowest() {
-                for unit in missing.iter() {
-                    self.current.units.entry(unit).or_insert_with(|| Unit::new(None, None, true));
-                }
+            for unit in missing.iter() {
+                self.current.units.entry(unit).or_insert_with(|| Unit::new(None, None, true));
             }
         } else {
             let want = WantUnits { run: self.branch, step, units: missing.to_blob() };

@@ -120,7 +120,8 @@ impl Worker {
         {
             let work =
                 Work { input: input.as_stage_input(), target: Some(target.as_stage_target()), probe: false };
-            conduct.tell((step, number), weights, work, &mut self.workspace, &mut account);
+            let generation = open.dispute.work.as_ref().map_or(0, |work| work.generation);
+            conduct.tell((generation, step, number), weights, work, &mut self.workspace, &mut account);
         }
         let said = open.said.as_ref();
         match player::next(&mut account, &open.dispute, &open.levels, said) {

@@ -259,7 +259,7 @@ impl Worker {
         };
         #[cfg(feature = "attackers")]
         let y = match &mut self.conduct {
-            Some(conduct) if !self.shape.is_probe(unit) => conduct.forward((step, unit), y),
+            Some(conduct) if !self.shape.is_probe(unit) => conduct.forward((self.generation, step, unit), y),
             _ => y,
         };
         Ok(Tensor::from_f32(&y, self.shape.rows, self.shape.width)?)
@@ -290,7 +290,7 @@ impl Worker {
         let mut dx = out.dx;
         #[cfg(feature = "attackers")]
         if let Some(conduct) = &mut self.conduct {
-            conduct.backward((step, unit), &mut dx, &mut self.single);
+            conduct.backward((self.generation, step, unit), &mut dx, &mut self.single);
         }
         let mut made = Made::default();
         if accumulate {
