@@ -80,6 +80,7 @@ async fn every_number_of_random_histories_is_explained() {
             match event {
                 Event::Locked(locked) => ids.push(locked.order),
                 Event::NoteCreated(made) => notes.push(made.note),
+                Event::DisputeOpened(opened) => ids.push(opened.dispute),
                 Event::Charged(moved) => drop(reasons.insert(format!("{:?} taken", moved.reason))),
                 Event::Credited(moved) => drop(reasons.insert(format!("{:?} given", moved.reason))),
                 _ => {}

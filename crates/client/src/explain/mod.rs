@@ -10,17 +10,19 @@
 //! order, a run's pool. A number that changes by a new event needs one more arm in `rules`; until then its
 //! part does not hold, by the amount that the event moved.
 
+mod dispute;
 mod facts;
 mod rules;
 mod show;
 
+pub use dispute::dispute;
 pub use facts::{Fact, Facts, Item};
 
 use crate::{Client, LedgerError, Source, View};
 use tessera_canon::{Hash, PublicKey};
 use tessera_ledger::{
     Genesis, keys, query,
-    record::{Escrow, Lock, LockState, NoteState},
+    record::{Claim, Escrow, Lock, LockState, NoteState},
 };
 
 /// What is explained.
@@ -30,6 +32,8 @@ pub enum Subject {
     Note(Hash),
     Run(Hash),
     Order(Hash),
+    /// The claim that is or was in dispute.
+    Dispute(Hash),
     Transaction(Hash),
 }
 
@@ -117,6 +121,7 @@ pub async fn explain<S: Source>(
     match subject {
         Subject::Account(key) => account(client, genesis, key).await,
         Subject::Note(_) | Subject::Run(_) | Subject::Order(_) => thing(client, subject, id).await,
+        Subject::Dispute(_) => dispute(client, id).await,
         Subject::Transaction(_) => transaction(client, subject, id).await,
     }
 }
@@ -130,6 +135,10 @@ async fn identify<S: Source>(client: &Client<S>, id: Hash) -> Result<Subject, Le
             let note = view.cell(&keys::note(&id)).is_some();
             let run = view.cell(&keys::run_terms(&id)).is_some();
             let order = view.cell(&keys::lock(&id)).is_some();
+            // A claim's key is its name.
+            if query::read::<Claim>(view.source(), &id).is_some() {
+                return Subject::Dispute(id);
+            }
             match (account, note, run, order) {
                 (true, ..) => Subject::Account(key),
                 (_, true, ..) => Subject::Note(id),
@@ -268,7 +277,7 @@ async fn thing<S: Source>(
                 remarks.push(format!("{:?}; home {}; paid by {}", lock.state, lock.home, escrow.payer));
             }
         }
-        Subject::Account(_) | Subject::Transaction(_) => {}
+        Subject::Account(_) | Subject::Dispute(_) | Subject::Transaction(_) => {}
     }
     Ok(Explanation { subject, height, time_ms, indexed_from, parts, remarks })
 }

@@ -32,6 +32,7 @@ impl Subject {
             Self::Note(_) => "note",
             Self::Run(_) => "run",
             Self::Order(_) => "order",
+            Self::Dispute(_) => "claim",
             Self::Transaction(_) => "transaction",
         }
     }
@@ -39,7 +40,9 @@ impl Subject {
     pub fn id(&self) -> Hash {
         match self {
             Self::Account(key) => Hash(key.0),
-            Self::Note(id) | Self::Run(id) | Self::Order(id) | Self::Transaction(id) => *id,
+            Self::Note(id) | Self::Run(id) | Self::Order(id) | Self::Dispute(id) | Self::Transaction(id) => {
+                *id
+            }
         }
     }
 }
