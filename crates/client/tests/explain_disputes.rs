@@ -58,22 +58,21 @@ impl Town {
         assert_eq!(self.chain.block(vec![tx]).receipts[0].error, None);
     }
     /// Both sides play the open dispute `id` for at most so many messages.
-    fn play(&mut self, id: Hash, told: &Account, most: usize) {
-        let mut path: Vec<usize> = Vec::new();
+    fn play(&mut self, id: Hash, told: &Account, path: &mut Vec<usize>, most: usize) {
         let truth = Account::honest();
         for _ in 0..most {
             let now = self.now();
             let Some(open) = dispute(&now, &id) else { return };
             let (accused, challenger) = (now.index_of(&open.accused), now.index_of(&open.challenger));
             match open.phase {
-                DisputePhase::Prove => self.ok(accused, step(id, told.prove(&path))),
+                DisputePhase::Prove => self.ok(accused, step(id, told.prove(path))),
                 DisputePhase::Name => {
-                    let committed = told.commit(&path);
-                    let at = truth.first_false(&path, &said(&committed, path.len()));
+                    let committed = told.commit(path);
+                    let at = truth.first_false(path, &said(&committed, path.len()));
                     self.ok(challenger, step(id, name(&committed, path.len(), at)));
                     path.push(at);
                 }
-                _ => self.ok(accused, step(id, told.commit(&path))),
+                _ => self.ok(accused, step(id, told.commit(path))),
             }
         }
     }
@@ -106,11 +105,12 @@ async fn a_game_is_told_from_the_accusation_to_what_it_cost() {
     let mut action = open(&now, 0, 2, None);
     action.accusation = Some(accusation_of(&now, 0, 2, &lie, (0, 1)));
     town.ok(7, action);
-    town.play(id, &lie, 3);
+    let mut path = Vec::new();
+    town.play(id, &lie, &mut path, 3);
     let found = town.explain(id).await;
     tells(&found, &["disputed 1 times; one is open: the challenger must name what is false"]);
     assert_eq!(found.parts[0].cell, BOND);
-    town.play(id, &lie, 100);
+    town.play(id, &lie, &mut path, 100);
     let found = town.explain(id).await;
     println!("{}", found.text());
     let (accused, challenger) = (public(2).to_string(), public(7).to_string());
@@ -158,7 +158,7 @@ async fn a_contradiction_is_told_in_one_block() {
     tells(
         &found,
         &[
-            "Void",
+            "forfeited with all that was pending",
             "showed two signatures that contradict each other: false work (Dot) in step 1 of generation 0",
             "opened: ",
             "the accused signed something else than it claims of step 1, generation 0",

@@ -14,7 +14,7 @@ use tessera_ledger::{
     action::{Accusation, Step},
     event::{DisputeClosed, DisputeOpened, Reason},
     query,
-    record::{Claim, Dispute, DisputePhase, Verdict},
+    record::{Claim, ClaimState, Dispute, DisputePhase, Verdict},
 };
 
 /// In words.
@@ -185,10 +185,14 @@ fn money(facts: &Facts, id: &Hash, rewards: &BTreeMap<(u64, u32), u128>) -> Vec<
 
 /// Explain every dispute that there was about the claim `id`.
 pub async fn dispute<S: Source>(client: &Client<S>, id: Hash) -> Result<Explanation, LedgerError> {
-    let (height, time_ms, claim, open) = client
+    let (height, time_ms, claim, void_through, open) = client
         .read(|view| {
             let claim: Option<Claim> = query::read(view.source(), &id);
-            (view.height, view.time_ms, claim, query::dispute(view.source(), &id))
+            // What a fraud forfeits is rewritten only when its window matures.
+            let conduct =
+                claim.as_ref().and_then(|claim| query::conduct(view.source(), &claim.run, &claim.account));
+            let void_through = conduct.and_then(|conduct| conduct.void_through);
+            (view.height, view.time_ms, claim, void_through, query::dispute(view.source(), &id))
         })
         .await?;
     let subject = Subject::Dispute(id);
@@ -229,16 +233,13 @@ pub async fn dispute<S: Source>(client: &Client<S>, id: Hash) -> Result<Explanat
     }
     // The messages of a block come before what they led to.
     told.sort();
+    let forfeited =
+        claim.state == ClaimState::Pending && void_through.is_some_and(|through| claim.window <= through);
+    let state =
+        if forfeited { "forfeited with all that was pending".into() } else { format!("{:?}", claim.state) };
     let mut remarks = vec![format!(
-        "claim of {} on {} units of stage {}, window {}, run {}: {} shares, {} of them void, {:?}",
-        claim.account,
-        claim.microbatches,
-        claim.stage,
-        claim.window,
-        claim.run,
-        claim.shares,
-        claim.voided,
-        claim.state
+        "claim of {} on {} units of stage {}, window {}, run {}: {} shares, {} of them void, {state}",
+        claim.account, claim.microbatches, claim.stage, claim.window, claim.run, claim.shares, claim.voided
     )];
     let disputes = facts.events().filter(
         |(_, event)| matches!(event, Event::DisputeOpened(DisputeOpened { dispute, .. }) if *dispute == id),
