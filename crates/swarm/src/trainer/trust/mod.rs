@@ -69,6 +69,17 @@ pub struct Demand {
     pub unit: u32,
 }
 
+/// What an audit rests on, for whoever wants to check it later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// That the unit is anchored on the ledger.
+    pub ticket: Ticket,
+    /// What this seat computed; absent if it could not.
+    pub mine: Option<UnitDigests>,
+    /// What the worker's leaf says; absent if it was not opened.
+    pub told: Option<UnitDigests>,
+}
+
 /// What a unit in dispute was computed from.
 #[derive(Clone, Debug)]
 struct Case {
@@ -99,6 +110,8 @@ struct Assigned {
     header: SignedHeader,
     /// x and dy once they are here.
     material: [Option<Bytes>; 2],
+    mine: Option<UnitDigests>,
+    told: Option<UnitDigests>,
 }
 
 /// The seat's part of the audit protocol.
