@@ -4,6 +4,7 @@
 //! object), progress and logs to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the ledger
 //! refused, 4 the network did not answer.
 
+mod audit;
 mod bench;
 mod chat;
 mod context;
@@ -62,7 +63,9 @@ enum Command {
     /// Look at the ledger
     #[command(subcommand)]
     Ledger(ledger::Command),
-    /// Say why a balance is what it is, from proved events
+    /// Show what was audited in a run, what was disputed, and what it cost whom
+    Audit(audit::Audit),
+    /// Say why a balance is what it is, from proved events, or what was checked of a unit of work
     Explain(explain::Explain),
     /// Check whether this machine can take part, and how fast it is
     Doctor(doctor::Doctor),
@@ -100,6 +103,7 @@ async fn dispatch(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Chat(chat) => chat::run(chat, output).await,
         Command::Shares(shares) => shares::run(shares, output).await,
         Command::Ledger(command) => ledger::run(command, output).await,
+        Command::Audit(audit) => audit::run(audit, output).await,
         Command::Explain(explain) => explain::run(explain, output).await,
         Command::Doctor(doctor) => doctor::run(doctor, output),
         Command::Bench(bench) => bench::run(bench, output),

@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde_json::json;
 use std::{net::IpAddr, path::PathBuf, str::FromStr};
 use tessera_canon::PublicKey;
-use tessera_ledger::Parameters;
+use tessera_ledger::{Parameters, runs::policy::Policy, trust::TrustParams};
 use tessera_node::{
     amount::{self, Amount},
     network::{NetworkPlan, create},
@@ -31,7 +31,8 @@ pub(crate) struct New {
     /// Balance at the beginning, as KEY=U; may be repeated
     #[arg(long, value_name = "KEY=U")]
     fund: Vec<Fund>,
-    /// Parameters: `public` (one block a second, long delays) or `demo` (minutes instead of weeks)
+    /// Parameters: `public` (one block a second, long delays), `demo` (minutes instead of weeks) or `demo-audits`
+    /// (the same with every fourth unit audited, and shares pending for as long as a dispute takes)
     #[arg(long, value_enum, default_value_t = Preset::Public)]
     params: Preset,
     /// Address on which all validators listen
@@ -46,6 +47,21 @@ pub(crate) struct New {
 enum Preset {
     Public,
     Demo,
+    DemoAudits,
+}
+
+/// The parameters of a network that shows audits: many of them, and pending spans and evidence longer than a dispute
+/// on a busy machine, so that everything a cheat did is still undone when it is convicted.
+fn demo_audits() -> Parameters {
+    let demo = Parameters::demo();
+    let trust = TrustParams {
+        unit_rate: 2_500,
+        probation_rate: 2_500,
+        evidence_windows: 10,
+        step_blocks: 60,
+        ..TrustParams::demo()
+    };
+    Parameters { policy: Policy { pending_windows: 8, ..demo.policy.clone() }, trust, ..demo }
 }
 
 /// A first balance.
@@ -66,6 +82,7 @@ pub(crate) fn run(command: Command, output: Output) -> Result<()> {
     let params = match new.params {
         Preset::Public => Parameters::default(),
         Preset::Demo => Parameters::demo(),
+        Preset::DemoAudits => demo_audits(),
     };
     let plan = NetworkPlan {
         name: new.name,

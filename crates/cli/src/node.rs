@@ -11,7 +11,7 @@ use tessera_model::RunSpec;
 use tessera_node::{
     daemon::{Daemon, DaemonOptions},
     folder::KeepBlocks,
-    seat::{self, SeatConfig},
+    seat::{self, SeatConfig, cheat::Cheat},
     validator::Choices,
 };
 use tokio::sync::{broadcast::error::RecvError, watch};
@@ -67,9 +67,14 @@ pub(crate) struct Node {
     /// With 0 every one does. Weights, sums and kept inputs are not counted here.
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_TAPE_MIB, requires = "run")]
     tape_memory: u32,
-    /// Memory for what auditors may ask for, in MiB: tensors and receipts of the last steps.
+    /// Memory for what auditors may ask for: tensors and receipts of the last steps
+    ///
+    /// A seat that no longer has what it signed for cannot defend its work. See docs/trust.md for how much is enough.
     #[arg(long, value_name = "MIB", default_value_t = 256, requires = "run")]
     audit_memory: u32,
+    /// For demonstrations: cheat, and be caught (lazy, sign-flip). Costs the shares and gains nothing
+    #[arg(long, value_name = "HOW", requires = "run", hide = true)]
+    cheat: Option<Cheat>,
     /// Address at which other seats reach this one, if it differs from --listen
     #[arg(long, value_name = "IP:PORT")]
     endpoint: Option<SocketAddr>,
@@ -181,6 +186,7 @@ struct SeatPlan {
     threads: usize,
     tape_bytes: usize,
     retention_bytes: usize,
+    cheat: Option<Cheat>,
     endpoint: Option<SocketAddr>,
 }
 
@@ -200,6 +206,7 @@ fn seat_config(path: &PathBuf, node: &Node) -> Result<SeatPlan> {
         threads: node.threads,
         tape_bytes: bytes(node.tape_memory),
         retention_bytes: bytes(node.audit_memory),
+        cheat: node.cheat,
         endpoint: node.endpoint,
     })
 }
@@ -226,6 +233,7 @@ async fn training(
         tape_bytes: plan.tape_bytes,
         retention_bytes: plan.retention_bytes,
         serve: plan.serve,
+        cheat: plan.cheat,
     };
     let (sink, mut queue) = seat::event::Events::new(4096);
     let teller = tokio::spawn(async move {
@@ -298,6 +306,13 @@ mod tests {
         assert_eq!(plan(&[]).tape_bytes, seat::DEFAULT_TAPE_BYTES);
         assert_eq!(plan(&["--tape-memory", "0"]).tape_bytes, 0);
         assert_eq!(plan(&["--tape-memory", "3"]).tape_bytes, 3 * 1024 * 1024);
+    }
+
+    #[test]
+    fn a_seat_is_honest_unless_it_is_told_to_cheat() {
+        assert_eq!(plan(&[]).cheat, None);
+        assert_eq!(plan(&["--cheat", "lazy"]).cheat, Some(Cheat::Lazy));
+        assert_eq!(plan(&["--audit-memory", "3"]).retention_bytes, 3 * 1024 * 1024);
     }
 
     #[test]

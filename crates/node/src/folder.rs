@@ -8,7 +8,7 @@
 //!   network.id  the network that this folder was first used with, and stays with
 //!   lock        held while a node runs here
 //!   ledger/     a validator's blocks and state
-//!   runs/ID/    a trainer's states, one folder for each stage
+//!   runs/ID/    a trainer's states, one folder for each stage, and audits.jsonl: its audits of others
 //!   orders/     a user's locked credentials, mode 600
 //!   market/     secrets of a user's sealed orders, mode 600
 //! ```

@@ -3,10 +3,11 @@
 //! One process has one folder ([`folder`]), one key ([`keyfile`]), one QUIC endpoint shared by all its roles
 //! ([`switchboard`]) and one view of the ledger that it verifies itself ([`ledger`]). The roles are modules:
 //! [`validator`] keeps the ledger; the others train and serve. [`network`] describes the network that a
-//! process takes part in and makes new ones.
+//! process takes part in and makes new ones. [`audits`] tells what was audited and what it cost whom.
 //!
 //! What is computed and decided lies in the protocol crates; this crate only carries bytes and time to them.
 
+pub mod audits;
 pub mod chat;
 pub mod daemon;
 pub mod endpoint;

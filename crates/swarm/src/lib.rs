@@ -50,6 +50,8 @@ pub use roster::{Anchored, OpenDispute, RolledBack, Roster, SeatInfo};
 pub use shape::Shape;
 pub use store::{HISTORY, MemoryStore, Saved, StateStore, StoreError};
 pub use tapes::DEFAULT_TAPE_BYTES;
-pub use trainer::{Accuse, Demand, Effect, Input, Note, Phase, Trainer, TrainerConfig, TrustConfig, Tuning};
+pub use trainer::{
+    Accuse, Demand, Effect, Found, Input, Note, Phase, Trainer, TrainerConfig, TrustConfig, Tuning, number_of,
+};
 pub use units::UnitSet;
 pub use worker::{AuditJob, Extra, Job, JobResult, Made, PlayJob, Share, Worker, WorkerError};

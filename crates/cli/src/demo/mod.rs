@@ -4,6 +4,7 @@
 //! separate folders and keys, watches what they print, and tells what it saw. Nothing here trains, signs or
 //! decides; whatever the demo does, a user can do by hand with the same commands.
 
+mod cheat;
 mod child;
 mod progress;
 mod scenario;
@@ -28,6 +29,9 @@ pub(crate) struct Demo {
     /// A short run: fewer and smaller steps, for continuous integration
     #[arg(long, conflicts_with = "steps")]
     small: bool,
+    /// Without a trainer that cheats and is caught; so is every run with --small or with one seat a stage
+    #[arg(long)]
+    honest: bool,
     /// Kill one trainer in the middle of a step with SIGKILL and start it again
     #[arg(long)]
     kill: bool,
@@ -40,6 +44,14 @@ pub(crate) struct Demo {
     /// Folder for keys, ledgers and states; by default a temporary one that is removed at the end
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+}
+
+impl Demo {
+    /// Whether one trainer cheats. Its auditor must have another seat of its stage, and a dispute takes longer than a
+    /// short run.
+    fn has_cheat(&self) -> bool {
+        tessera_node::seat::cheat::AVAILABLE && !self.honest && !self.small && self.seats > 1
+    }
 }
 
 pub(crate) async fn run(demo: Demo, output: Output) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The story: a network, a run, trainers, a crash if asked for, owners, a sale, a completion, a double spend.
 
 use super::{
-    Demo,
+    Demo, cheat,
     child::{ask, run, words},
     progress::Progress,
     summary::{Owner, Report},
@@ -71,7 +71,7 @@ async fn perform(demo: &Demo, folder: &Path, swarm: &mut Swarm) -> Result<Report
     }
     let stage = Stage {
         folder: folder.to_path_buf(),
-        network: make_network(folder, &keys).await?,
+        network: make_network(demo, folder, &keys).await?,
         spec_file: folder.join("run.toml"),
         spec,
     };
@@ -100,9 +100,14 @@ async fn perform(demo: &Demo, folder: &Path, swarm: &mut Swarm) -> Result<Report
     progress.tell(format!(
         "run {short} is published; {stages} designers may begin, others follow after their window"
     ));
+    // The last one comes after the designers, so an honest trainer of its stage is there to audit it.
+    let cheat = trainers.last().filter(|_| demo.has_cheat());
     for name in &trainers {
         let mut args = stage.command(name, ["node", "--serve", "--run"]);
         args.insert(3, stage.spec_file.display().to_string());
+        if Some(name) == cheat {
+            args.extend(words(["--cheat", cheat::KIND]));
+        }
         swarm.add(name.clone(), keys[name].clone(), args)?;
     }
     train(demo, &stage, swarm, &progress, &mut report).await?;
@@ -124,6 +129,10 @@ async fn design(demo: &Demo) -> Result<(RunSpec, String)> {
     if demo.small {
         args.extend(words(["--steps", "12", "--window-steps", "4", "--microbatches", "4"]));
     }
+    if demo.has_cheat() {
+        // Reports come often, so that audits do.
+        args.extend(words(["--window-steps", "4"]));
+    }
     if let Some(steps) = demo.steps {
         args.extend(["--steps".into(), steps.to_string()]);
     }
@@ -131,10 +140,11 @@ async fn design(demo: &Demo) -> Result<(RunSpec, String)> {
     Ok((RunSpec::from_toml(&toml)?, toml))
 }
 
-async fn make_network(folder: &Path, keys: &BTreeMap<String, String>) -> Result<PathBuf> {
+async fn make_network(demo: &Demo, folder: &Path, keys: &BTreeMap<String, String>) -> Result<PathBuf> {
     let out = folder.join("network").display().to_string();
+    let params = if demo.has_cheat() { "demo-audits" } else { "demo" };
     let mut args =
-        words(["network", "new", "--name", "demo", "--params", "demo", "--validators", "4", "--out", &out]);
+        words(["network", "new", "--name", "demo", "--params", params, "--validators", "4", "--out", &out]);
     for key in keys.values() {
         args.extend(["--fund".into(), format!("{key}=1000")]);
     }
@@ -237,7 +247,7 @@ async fn train(
     ));
     swarm
         .expect(progress, 120, "all seats to serve", |s| {
-            s.members.iter().filter(|m| m.name.starts_with("trainer")).all(|m| m.hosting)
+            s.members.iter().filter(|m| m.name.starts_with("trainer") && !m.cheats).all(|m| m.hosting)
         })
         .await?;
     progress.tell("all reports are on the ledger; the seats serve now");
@@ -284,6 +294,12 @@ async fn own_and_use(
         });
     }
     progress.tell(format!("{} owners; their credits are minted", report.owners.len()));
+
+    if let Some(cheat) = trainers.last().filter(|_| demo.has_cheat()) {
+        let spec = stage.spec_file.display().to_string();
+        let trail = ask(&stage.command("user", ["audit", &stage.run_id(), "--spec", &spec])).await?;
+        report.cheat = Some(cheat::story(swarm, cheat, &trail, &report.owners));
+    }
 
     // The greatest owner claims and sells.
     let seller =

@@ -32,6 +32,7 @@ pub(crate) struct Report {
     pub(crate) completion: Value,
     pub(crate) refused: Vec<Value>,
     pub(crate) received: Vec<Value>,
+    pub(crate) cheat: Option<Value>,
     pub(crate) kill: Option<Value>,
     pub(crate) kill_validator: Option<Value>,
     pub(crate) seats: u64,
@@ -67,6 +68,7 @@ impl Report {
             "completion": self.completion,
             "refused": self.refused,
             "owners_received": self.received,
+            "cheat": self.cheat,
             "kill": self.kill,
             "kill_validator": self.kill_validator,
             "ledger": { "validators": self.validators, "height": self.height },
@@ -95,6 +97,9 @@ impl Report {
         text += &format!("exactness   swarm and one process on one machine: {verdict}\n");
         for (stage, root) in self.state_roots.iter().enumerate() {
             text += &format!("            stage {stage}  {root}\n");
+        }
+        if let Some(cheat) = &self.cheat {
+            text += &super::cheat::text(cheat);
         }
         if let Some(kill) = &self.kill {
             text += &format!(

@@ -5,7 +5,7 @@ use super::{
     progress::Progress,
 };
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -27,6 +27,10 @@ pub(crate) struct Member {
     pub(crate) hosting: bool,
     pub(crate) height: u64,
     pub(crate) working_since: Option<Instant>,
+    /// The last `trust` event's figures.
+    pub(crate) trust: Value,
+    /// It was told to cheat, so it may be thrown out.
+    pub(crate) cheats: bool,
 }
 
 /// All nodes.
@@ -42,6 +46,11 @@ pub(crate) struct Swarm {
     pub(crate) replayed: u64,
     pub(crate) refusals: Vec<Value>,
     pub(crate) fetched: u64,
+    /// The first audit that found something, and by whom.
+    pub(crate) caught: Option<Value>,
+    /// The newest rollback, and the most steps that any trainer did again, of all rollbacks together.
+    generation: u64,
+    pub(crate) steps_again: u64,
 }
 
 impl Swarm {
@@ -57,6 +66,9 @@ impl Swarm {
             replayed: 0,
             refusals: Vec::new(),
             fetched: 0,
+            caught: None,
+            generation: 0,
+            steps_again: 0,
         }
     }
     /// Add a node and start it.
@@ -75,6 +87,8 @@ impl Swarm {
             hosting: false,
             height: 0,
             working_since: None,
+            trust: Value::Null,
+            cheats: false,
         });
         let index = self.members.len() - 1;
         self.start(index)?;
@@ -131,6 +145,10 @@ impl Swarm {
         let event = line.event;
         let number = |name: &str| event[name].as_u64();
         match event["event"].as_str().unwrap_or_default() {
+            "exited" if member.cheats => {
+                member.working = false;
+                progress.tell(format!("{} is out", member.name));
+            }
             "exited" if member.process.is_some() => {
                 let log = self.folder.join(format!("{}.log", member.name));
                 let text = std::fs::read_to_string(&log).unwrap_or_default();
@@ -161,9 +179,9 @@ impl Swarm {
                 let step = number("step").unwrap_or(0);
                 member.step = step + 1;
                 member.note_memory();
-                if let Some(loss) = number("held_out_loss")
-                    && self.losses.iter().all(|(at, _)| *at != step)
-                {
+                if let Some(loss) = number("held_out_loss") {
+                    // A step that is done again counts as it was done last.
+                    self.losses.retain(|(at, _)| *at < step);
                     self.losses.push((step, loss as f64 / 1e6));
                 }
                 if member.stage == Some(0) && self.closed.iter().all(|(at, _)| *at != step) {
@@ -190,6 +208,23 @@ impl Swarm {
                 member.note_memory();
             }
             "refused" => self.refusals.push(event.clone()),
+            "halted" if member.cheats => {
+                let why = event["why"].as_str().unwrap_or_default();
+                progress.tell(format!("{} stopped: {why}", member.name));
+            }
+            "cheats" => {
+                member.cheats = true;
+                progress.tell(format!(
+                    "{} cheats: {}",
+                    member.name,
+                    event["how"].as_str().unwrap_or_default()
+                ));
+            }
+            "trust" => member.trust = event["figures"].clone(),
+            "audited" | "accused" | "disputed" | "said" | "rolled_back" | "fault" => {
+                let (node, event) = (line.node, event.clone());
+                self.tell_trust(node, &event, progress);
+            }
             "halted" => bail!("{} stopped: {}", member.name, event["why"].as_str().unwrap_or_default()),
             "trouble" | "damaged" => {
                 progress.tell(format!("{}: {}", member.name, event["what"].as_str().unwrap_or_default()));
@@ -197,6 +232,61 @@ impl Swarm {
             _ => {}
         }
         Ok(())
+    }
+    /// Something of an audit, a dispute or a rollback.
+    fn tell_trust(&mut self, node: usize, event: &Value, progress: &Progress) {
+        let name = self.members[node].name.clone();
+        let (step, unit) = (&event["step"], &event["unit"]);
+        let whom = |field: &str| self.name_of(event[field].as_str().unwrap_or_default());
+        match event["event"].as_str().unwrap_or_default() {
+            "audited" => {
+                let (computed, claimed) = (&event["computed"], &event["claimed"]);
+                let differs = ["x", "dy", "y", "dx", "dw"].into_iter().find(|d| computed[*d] != claimed[*d]);
+                let (Some(what), false) = (differs, event["verdict"] == "match") else { return };
+                let caught = json!({
+                    "auditor": name, "worker": whom("worker"), "step": step, "unit": unit, "verdict": event["verdict"],
+                    "what": what, "computed": computed[what], "claimed": claimed[what],
+                });
+                let digest =
+                    |side: &Value| side[what].as_str().unwrap_or("none").chars().take(8).collect::<String>();
+                progress.tell(format!(
+                    "{name} audited unit {unit} of step {step} of {}: {what} is {}, it claimed {}",
+                    whom("worker"),
+                    digest(computed),
+                    digest(claimed)
+                ));
+                self.caught.get_or_insert(caught);
+            }
+            "accused" => progress.tell(format!(
+                "{name} accuses {} on the ledger of unit {unit} of step {step}",
+                whom("account")
+            )),
+            "disputed" => progress.tell(format!("{name} must defend unit {unit} of step {step}")),
+            "said" => progress.tell(format!(
+                "dispute: {name} {} in block {}",
+                event["act"].as_str().unwrap_or_default(),
+                event["height"]
+            )),
+            "fault" => progress.tell(format!(
+                "{name}: {} {}",
+                whom("account"),
+                event["what"].as_str().unwrap_or_default()
+            )),
+            "rolled_back" => {
+                let generation = event["generation"].as_u64().unwrap_or(0);
+                if generation > self.generation {
+                    self.generation = generation;
+                    let again = event["lost"].as_u64().unwrap_or(0);
+                    self.steps_again += again;
+                    let from = step.as_u64().unwrap_or(0);
+                    self.closed.retain(|(at, _)| *at < from);
+                    progress.tell(format!(
+                        "the run goes back to step {step}: {again} steps are done again without the false work"
+                    ));
+                }
+            }
+            _ => {}
+        }
     }
     /// Highest block that any validator has told of.
     pub(crate) fn height(&self) -> u64 {

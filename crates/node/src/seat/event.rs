@@ -1,7 +1,8 @@
 //! Say what happens in a seat, one JSON object a line for scripts and one sentence for people.
 
+use super::meter::{TrustFigures, verdict_name};
+use crate::audits::record::Digests;
 use serde::Serialize;
-use tessera_audit::audit::AuditVerdict;
 use tessera_canon::{Hash, PublicKey};
 use tessera_swarm::Note;
 use tokio::sync::mpsc;
@@ -78,6 +79,11 @@ pub enum SeatEvent {
         step: u64,
         unit: u32,
         verdict: &'static str,
+        /// What this seat computed and what the worker claims, where both are known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        computed: Option<Digests>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        claimed: Option<Digests>,
     },
     /// This seat takes a false unit to the ledger.
     Accused {
@@ -108,6 +114,20 @@ pub enum SeatEvent {
         generation: u32,
         step: u64,
         lost: u64,
+    },
+    /// A message of a dispute that this seat sent is on the ledger.
+    Said {
+        /// `opens`, `demands`, `commits`, `names`, `proves`, `shows` or `goes on`.
+        act: &'static str,
+        height: u64,
+    },
+    /// What audits did in this seat and cost it so far; told at the end of each window.
+    Trust {
+        figures: TrustFigures,
+    },
+    /// This seat cheats, because it was told to.
+    Cheats {
+        how: String,
     },
     Halted {
         why: String,
@@ -184,7 +204,7 @@ impl SeatEvent {
             Self::Drawn { window, units, audits } => {
                 format!("{audits} of {units} units of window {window} were drawn for audits")
             }
-            Self::Audited { worker, step, unit, verdict } => {
+            Self::Audited { worker, step, unit, verdict, .. } => {
                 format!("audited unit {unit} of step {step} of {}: {verdict}", worker.short())
             }
             Self::Accused { account, step, unit, verdict } => {
@@ -198,6 +218,17 @@ impl SeatEvent {
             Self::RolledBack { generation, step, lost } => {
                 format!("rollback {generation}: goes on from step {step}, {lost} steps are done again")
             }
+            Self::Said { act, height } => format!("dispute: this seat {act}, in block {height}"),
+            Self::Trust { figures } => format!(
+                "audits so far: {} done here, {} of {} units drawn, {} accusations; {} of {} ms of arithmetic",
+                figures.audited.values().sum::<u64>(),
+                figures.drawn,
+                figures.units,
+                figures.accused,
+                figures.audit_ms,
+                figures.all_ms
+            ),
+            Self::Cheats { how } => format!("this seat cheats, because it was told to: {how}"),
             Self::Halted { why } => format!("stopped: {why}"),
             Self::Finished { .. } => "the run is trained".into(),
             Self::Reported { window, height, .. } => format!("window {window} reported in block {height}"),
@@ -237,9 +268,14 @@ pub(super) fn to_event(note: Note) -> SeatEvent {
         Note::Damaged { what } => SeatEvent::Damaged { what },
         Note::Trouble { what } => SeatEvent::Trouble { what },
         Note::Drawn { window, units, audits } => SeatEvent::Drawn { window, units, audits },
-        Note::Audited { worker, step, unit, verdict } => {
-            SeatEvent::Audited { worker, step, unit, verdict: verdict_name(verdict) }
-        }
+        Note::Audited { worker, step, unit, verdict, found } => SeatEvent::Audited {
+            worker,
+            step,
+            unit,
+            verdict: verdict_name(verdict),
+            computed: found.mine.as_ref().map(Digests::from),
+            claimed: found.told.as_ref().map(Digests::from),
+        },
         Note::Accused { account, step, unit, verdict } => {
             SeatEvent::Accused { account, step, unit, verdict: verdict_name(verdict) }
         }
@@ -249,20 +285,6 @@ pub(super) fn to_event(note: Note) -> SeatEvent {
         Note::RolledBack { generation, step, lost } => SeatEvent::RolledBack { generation, step, lost },
         Note::Halted { why } => SeatEvent::Halted { why },
         Note::Finished { state_root, loss } => SeatEvent::Finished { state_root, loss },
-    }
-}
-
-/// What an audit found, in the words of the logs.
-fn verdict_name(verdict: AuditVerdict) -> &'static str {
-    match verdict {
-        AuditVerdict::Match => "match",
-        AuditVerdict::Inputs => "inputs differ",
-        AuditVerdict::Y => "output differs",
-        AuditVerdict::Dx => "input gradient differs",
-        AuditVerdict::Dw => "weight gradient differs",
-        AuditVerdict::NoData => "not opened",
-        AuditVerdict::Canary => "canary",
-        AuditVerdict::Sent => "sent something else",
     }
 }
 

@@ -4,9 +4,11 @@
 //! `tessera-swarm` and `tessera-serve` with real messages, threads and disks, [`store`] keeps states in files,
 //! `worker` runs the arithmetic, [`event`] says what an operator or a script may see.
 
+pub mod cheat;
 pub mod event;
 pub mod hosting;
 pub mod join;
+pub mod meter;
 pub mod store;
 pub mod training;
 mod trust;
@@ -14,6 +16,7 @@ mod worker;
 
 use crate::{folder::Folder, ledger::LedgerClient, switchboard::Switchboard};
 use bytes::Bytes;
+use cheat::Cheat;
 use event::{Events, SeatEvent};
 use join::Place;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -45,6 +48,8 @@ pub struct SeatConfig {
     pub retention_bytes: usize,
     /// Serve inference after training.
     pub serve: bool,
+    /// Cheat, to show what becomes of a cheat; refused where the program has no such part.
+    pub cheat: Option<Cheat>,
 }
 
 /// Why a seat could not be taken or had to be given up.
@@ -68,6 +73,10 @@ pub enum SeatError {
     Aborted(&'static str),
     #[error("stopped: {0}")]
     Halted(String),
+    #[error(
+        "this program was built without the feature `cheat`, so its seats cannot be made to cheat; leave the flag out"
+    )]
+    CannotCheat,
     #[error("cannot start a thread: {0}; is the limit of processes reached (`ulimit -u`)?")]
     Thread(std::io::Error),
     #[error("the thread of arithmetic ended unexpectedly; see the messages above and start the node again")]
@@ -84,6 +93,9 @@ pub async fn run<T: Transport>(
     events: Events,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), SeatError> {
+    if config.cheat.is_some() && !cheat::AVAILABLE {
+        return Err(SeatError::CannotCheat);
+    }
     let run = config.spec.run_id();
     let watch = ledger.watch_run(run, LEDGER_PAUSE);
     tessera_arith::set_threads(config.threads.max(1));

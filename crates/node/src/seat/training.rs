@@ -3,20 +3,25 @@
 use super::{
     LEDGER_PAUSE, Seat, SeatError, SeatEvent,
     event::to_event,
+    meter::{Meter, is_audit, verdict_name},
     store::StateFiles,
     trust::{self, Order as TrustOrder},
     worker::WorkerThread,
 };
-use crate::ledger::RunView;
+use crate::{
+    audits::record::{AuditBook, AuditRecord, UnitName},
+    ledger::RunView,
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tessera_canon::Hash;
 use tessera_ledger::record::RunState;
 use tessera_model::{Dataset, RunSpec, StageWeights};
 use tessera_net::{NetEvent, Transport};
 use tessera_swarm::{
-    Effect, Input, Job, JobResult, Phase, Shape, Trainer, TrainerConfig, TrustConfig, Tuning, Worker,
+    Effect, Input, Job, JobResult, Note, Phase, Shape, Trainer, TrainerConfig, TrustConfig, Tuning, Worker,
 };
 use tessera_wire::{CONTROL, TENSORS, to_frame, training::Message};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,7 +36,8 @@ enum Order {
     Weights,
 }
 enum Answer {
-    Done(Box<JobResult>),
+    /// The result, whether the job was for audits, and how long it took.
+    Done(Box<JobResult>, bool, Duration),
     Weights(Arc<StageWeights>),
 }
 
@@ -58,7 +64,15 @@ pub(super) async fn train<T: Transport>(
     let path = folder.run_path(&spec.run_id()).join(format!("stage-{}", place.stage));
     let store = StateFiles::open(&path)
         .map_err(|cause| SeatError::Store { folder: path.display().to_string(), cause })?;
-    let mut arithmetic = start_worker(&spec, place.stage, data, store, config.tape_bytes)?;
+    let mut worker = new_worker(&spec, place.stage, data, store, config.tape_bytes)?;
+    #[cfg(feature = "cheat")]
+    if let Some(cheat) = config.cheat {
+        events.send(SeatEvent::Cheats { how: cheat.to_string() });
+        worker.corrupt(cheat.attacker(), &config.key);
+    }
+    let mut arithmetic = start_worker(worker)?;
+    let book = AuditBook::of(&folder.run_path(&spec.run_id()));
+    let mut meter = Meter::default();
     let mut trainer = Trainer::new(TrainerConfig {
         network: ledger.network(),
         shape: Shape::of(&spec),
@@ -83,7 +97,16 @@ pub(super) async fn train<T: Transport>(
         for input in inputs.drain(..) {
             let now = begun.elapsed().as_millis() as u64;
             for effect in trainer.step(now, input) {
-                carry_out(effect, seat, &arithmetic, &clerk)?;
+                if let Effect::Note(note) = &effect {
+                    meter.noted(note);
+                    write_down(note, &book, run, place.stage);
+                }
+                let window_ends = matches!(&effect, Effect::Note(Note::Closed { step, .. })
+                    if (step + 1).is_multiple_of(spec.window_steps.into()));
+                carry_out(effect, seat, &arithmetic, &clerk, &mut meter)?;
+                if window_ends {
+                    events.send(SeatEvent::Trust { figures: meter.figures(trainer.audit_bytes()) });
+                }
             }
         }
         if *trainer.phase() == Phase::Halted {
@@ -98,7 +121,10 @@ pub(super) async fn train<T: Transport>(
             biased;
             _ = stop.wait_for(|stop| *stop) => return Ok(Trained::Stopped),
             answer = arithmetic.answer() => match answer? {
-                Answer::Done(result) => inputs.push(Input::Done(*result)),
+                Answer::Done(result, audit, time) => {
+                    meter.worked(audit, time);
+                    inputs.push(Input::Done(*result));
+                }
                 Answer::Weights(weights) => {
                     if let Some(ready) = ready.take() {
                         // Nobody takes them where the seat does not serve.
@@ -160,11 +186,14 @@ fn carry_out<T: Transport>(
     seat: &Seat<'_, T>,
     arithmetic: &Arithmetic,
     clerk: &mpsc::Sender<TrustOrder>,
+    meter: &mut Meter,
 ) -> Result<(), SeatError> {
     let Seat { switchboard, ledger, config, events, .. } = seat;
     match effect {
         Effect::Send { to, message } => {
-            if let Err(error) = switchboard.transport().send(to, message.channel(), to_frame(&message)) {
+            let frame = to_frame(&message);
+            meter.sent(&message, frame.len());
+            if let Err(error) = switchboard.transport().send(to, message.channel(), frame) {
                 // The state machine asks again for everything that does not arrive.
                 tracing::debug!(%error, kind = message.kind(), "not sent");
             }
@@ -197,17 +226,24 @@ fn order(clerk: &mpsc::Sender<TrustOrder>, order: TrustOrder) {
     }
 }
 
+/// Keep an audit in this participant's book. A disk that refuses costs the record and nothing else.
+fn write_down(note: &Note, book: &AuditBook, run: Hash, stage: u16) {
+    let Note::Audited { worker, step, unit, verdict, found } = note else { return };
+    let unit = UnitName { run, stage, step: *step, unit: *unit };
+    let record = AuditRecord::new(unit, worker.to_string(), verdict_name(*verdict), found);
+    if let Err(error) = book.add(&record) {
+        tracing::warn!(%error, "an audit could not be written down");
+    }
+}
+
 /// Start the thread of arithmetic.
-fn start_worker(
-    spec: &Arc<RunSpec>,
-    stage: u16,
-    data: Option<Arc<Dataset>>,
-    store: StateFiles,
-    tape_bytes: usize,
-) -> Result<Arithmetic, SeatError> {
-    let mut worker = new_worker(spec, stage, data, store, tape_bytes)?;
+fn start_worker(mut worker: Worker) -> Result<Arithmetic, SeatError> {
     WorkerThread::start("arithmetic", move |order| match order {
-        Order::Job(job) => Answer::Done(Box::new(worker.execute(job))),
+        Order::Job(job) => {
+            let (audit, begun) = (is_audit(&job), Instant::now());
+            let result = Box::new(worker.execute(job));
+            Answer::Done(result, audit, begun.elapsed())
+        }
         Order::Weights => Answer::Weights(Arc::new(worker.state().snapshot())),
     })
 }

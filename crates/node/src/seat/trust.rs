@@ -138,25 +138,47 @@ pub(super) fn start_clerk<T: Transport>(
                 Order::Demand(demand) => format!("the demand of {}", demand.account.short()),
                 Order::Move(step) => format!("the next message of dispute {}", step.dispute.short()),
             };
-            if let Err(error) = put(&ledger, &key, &run, order).await {
+            let act = act(&order);
+            match put(&ledger, &key, &run, order).await {
+                Ok(height) => events.send(SeatEvent::Said { act, height }),
                 // Whoever else accused the same claim first does no harm; the state machine repeats its moves.
-                events.send(SeatEvent::Trouble { what: format!("{what} was not taken: {error}") });
+                Err(error) => {
+                    events.send(SeatEvent::Trouble { what: format!("{what} was not taken: {error}") })
+                }
             }
         }
     });
     sender
 }
 
+/// What an order does, in the words of [`SeatEvent::Said`].
+fn act(order: &Order) -> &'static str {
+    match order {
+        Order::Accuse(_) => "opens",
+        Order::Demand(_) => "demands",
+        Order::Move(step) => match &step.step {
+            Step::Commit(_) => "commits",
+            Step::NameChild(_) => "names",
+            Step::Prove(_) => "proves",
+            Step::Escalate(_) => "escalates",
+            Step::Accuse(_) => "accuses",
+            Step::Open(_) => "shows",
+            Step::Proceed(_) => "goes on",
+        },
+    }
+}
+
+/// Put a move on the ledger; returns the height of its block.
 async fn put<T: Transport>(
     ledger: &LedgerClient<T>,
     key: &SecretKey,
     run: &Hash,
     order: Order,
-) -> Result<(), LedgerError> {
+) -> Result<u64, LedgerError> {
     let mut tries = 0;
     loop {
         let result = match action(ledger, run, &order).await {
-            Ok(Some(action)) => ledger.submit(key, action).await.map(|_| ()),
+            Ok(Some(action)) => ledger.submit(key, action).await.map(|receipt| receipt.height),
             Ok(None) => Err(LedgerError::NotHere {
                 what: "the claim that is disputed".into(),
                 network: ledger.network(),
@@ -165,7 +187,7 @@ async fn put<T: Transport>(
         };
         tries += 1;
         match result {
-            Ok(()) => return Ok(()),
+            Ok(height) => return Ok(height),
             Err(error) if tries < TRIES && may_come(&error) => tokio::time::sleep(PAUSE).await,
             Err(error) => return Err(error),
         }

@@ -13,7 +13,7 @@ mod transfer;
 mod trust;
 mod work;
 
-pub use trust::{Accuse, Demand, TrustConfig, number_of};
+pub use trust::{Accuse, Demand, Found, TrustConfig, number_of};
 
 use crate::{Job, JobResult, Roster, Shape, routing::Router};
 use peers::Peer;
@@ -173,6 +173,7 @@ pub enum Note {
         step: u64,
         unit: u32,
         verdict: AuditVerdict,
+        found: Box<Found>,
     },
     /// This seat takes a false unit to the ledger.
     Accused {

@@ -1,6 +1,6 @@
 //! Draw audits from anchored commitments, serve those of others, and carry out this seat's own.
 
-use super::{Accuse, Assigned, Case, Demanded};
+use super::{Accuse, Assigned, Case, Demanded, Found};
 use crate::{AuditJob, Effect as TrainerEffect, Job, Note, trainer::Trainer};
 use bytes::Bytes;
 use tessera_audit::{
@@ -143,7 +143,9 @@ impl Trainer {
             values: shape.rows * shape.width,
             repeats,
         };
-        self.trust.assigned.insert(unit.id(), Assigned { ticket, header, material: [None, None] });
+        self.trust
+            .assigned
+            .insert(unit.id(), Assigned { ticket, header, material: [None, None], mine: None, told: None });
         // A seat with too many audits leaves this one; the dispute of another unit will do.
         let _ = self.audit_input(Input::Assign(Box::new(task)));
     }
@@ -217,11 +219,19 @@ impl Trainer {
     }
 
     fn on_given_opening(&mut self, message: GivenOpening) {
-        let unit = message.open.leaf.unit.clone();
+        let leaf = &message.open.leaf;
+        let unit = leaf.unit.clone();
+        let UnitLeaf { x, y, dy, dx, dw, .. } = *leaf;
+        if let Some(assigned) = self.trust.assigned.get_mut(&unit.id()) {
+            assigned.told = Some(UnitDigests { x, y, dy, dx, dw });
+        }
         let _ = self.audit_input(Input::Opened { unit, open: Box::new(message.open) });
     }
 
     pub(in crate::trainer) fn on_audited(&mut self, unit: UnitId, result: Option<Computed>) {
+        if let (Some(assigned), Some(computed)) = (self.trust.assigned.get_mut(&unit.id()), &result) {
+            assigned.mine = Some(computed.digests.clone());
+        }
         let _ = self.audit_input(Input::Computed { unit, result });
     }
 
@@ -276,8 +286,11 @@ impl Trainer {
             }
             Effect::Done { unit, verdict } => {
                 let number = super::number_of(&unit.label);
-                self.note(Note::Audited { worker: unit.worker, step: unit.step, unit: number, verdict });
-                self.trust.assigned.remove(&unit.id());
+                let Some(assigned) = self.trust.assigned.remove(&unit.id()) else { return };
+                let Assigned { ticket, mine, told, .. } = assigned;
+                let found = Box::new(Found { ticket, mine, told });
+                let (worker, step) = (unit.worker, unit.step);
+                self.note(Note::Audited { worker, step, unit: number, verdict, found });
             }
             Effect::Dispute { leaf, path, verdict, receipt, .. } => {
                 self.accuse(*leaf, path, verdict, receipt.map(|receipt| *receipt));

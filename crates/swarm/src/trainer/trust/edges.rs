@@ -75,6 +75,12 @@ impl Trainer {
             self.offence(from, format!("a tensor of unit {number} without its sender's signature"));
             return None;
         };
+        // Two signatures for one tensor would convict this seat, so whoever sends another one is refused.
+        let signed = (self.generation, step, label, direction);
+        if *self.trust.countersigned.entry(signed).or_insert(digest) != digest {
+            self.offence(from, format!("another tensor of unit {number} than this seat has signed for"));
+            return None;
+        }
         let signature = receipt.receiver;
         let kept = Kept { values: tensor.data.bytes().clone(), receipts: vec![receipt] };
         self.keep(step, label, direction, kept);

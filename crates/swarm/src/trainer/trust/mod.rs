@@ -27,7 +27,7 @@ use tessera_audit::{
     exchange::{Commit, Ticket},
     reexec::UnitDigests,
     referee::Contradiction,
-    unit::{AnchorTree, SignedHeader, UnitId, UnitLeaf},
+    unit::{AnchorTree, Direction, Label, SignedHeader, UnitId, UnitLeaf},
 };
 use tessera_canon::{Hash, PublicKey};
 use tessera_dispute::claim::UnitClaim;
@@ -72,6 +72,17 @@ pub struct Demand {
     pub unit: u32,
 }
 
+/// What an audit rests on, for whoever wants to check it later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// That the unit is anchored on the ledger.
+    pub ticket: Ticket,
+    /// What this seat computed; absent if it could not.
+    pub mine: Option<UnitDigests>,
+    /// What the worker's leaf says; absent if it was not opened.
+    pub told: Option<UnitDigests>,
+}
+
 /// What a unit in dispute was computed from.
 #[derive(Clone, Debug)]
 struct Case {
@@ -102,6 +113,8 @@ struct Assigned {
     header: SignedHeader,
     /// x and dy once they are here.
     material: [Option<Bytes>; 2],
+    mine: Option<UnitDigests>,
+    told: Option<UnitDigests>,
 }
 
 /// The seat's part of the audit protocol.
@@ -113,6 +126,8 @@ pub(super) struct TrustRoom {
     known: BTreeMap<Hash, Commit>,
     /// Own leaves by the digest of their claim.
     own: BTreeMap<Hash, UnitLeaf>,
+    /// What this seat has countersigned: one digest for each tensor of a unit and generation.
+    countersigned: BTreeMap<(u32, u64, Label, Direction), Hash>,
     /// Own reports whose draw has not come.
     windows: BTreeMap<u32, AnchorTree>,
     assigned: BTreeMap<Hash, Assigned>,
@@ -147,6 +162,7 @@ impl TrustRoom {
             params,
             known: BTreeMap::new(),
             own: BTreeMap::new(),
+            countersigned: BTreeMap::new(),
             windows: BTreeMap::new(),
             assigned: BTreeMap::new(),
             cases: BTreeMap::new(),
@@ -187,5 +203,6 @@ impl TrustRoom {
         let oldest = step.saturating_sub(HISTORY as u64);
         self.known.retain(|_, commit| commit.header.value.step >= oldest);
         self.own.retain(|_, leaf| leaf.unit.step >= oldest);
+        self.countersigned.retain(|(_, at, _, _), _| *at >= oldest);
     }
 }
