@@ -217,11 +217,11 @@ fn a_trainers_states_are_damaged(world: &World, trainers: &mut [Node], places: &
     trainers[victim].kill();
     let runs = world.dir(&trainers[victim].name).join("runs");
     let files = damage(&runs);
-    assert_eq!(files, 2, "the two newest states are kept");
+    assert!(files >= 2, "past states are kept: {files}");
     let at = progress(trainers[replica].listen());
     let victim = &mut trainers[victim];
     victim.again();
-    for _ in 0..2 {
+    for _ in 0..files {
         holds(&text(&victim.event("damaged"), "what"), &["is damaged", "set aside"]);
     }
     let fetched = victim.event("fetched");

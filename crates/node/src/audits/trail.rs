@@ -242,6 +242,14 @@ fn tell(
                     trail.step = open.accusation.as_ref().map(|accusation| accusation.step);
                     Some(("opens", "says that a unit is false, and shows the signed commitment".to_string()))
                 }
+                Action::Contradict(contradict)
+                    if fact.height == height
+                        && (contradict.dispute.window, contradict.dispute.stage)
+                            == (opened.window, opened.stage) =>
+                {
+                    trail.step = contradict.dispute.accusation.as_ref().map(|accusation| accusation.step);
+                    Some(("contradicts", "shows two signatures that cannot both be true".to_string()))
+                }
                 Action::DemandOpening(demand)
                     if fact.height == height
                         && (demand.window, demand.stage) == (opened.window, opened.stage) =>

@@ -311,6 +311,11 @@ impl Trainer {
 
     /// Have the ledger make the worker open `unit`, which it kept from this auditor.
     fn demand(&mut self, unit: UnitId, mine: UnitDigests) {
+        if !self.config.trust.demands {
+            let what = "did not open what it committed to".into();
+            let (account, step, unit) = (unit.worker, unit.step, super::number_of(&unit.label));
+            return self.note(Note::Fault { account, step, unit, what });
+        }
         let Some(assigned) = self.trust.assigned.get(&unit.id()) else { return };
         let (header, at) = (assigned.header.clone(), assigned.ticket.listed.index as u32);
         let [input, gradient] = assigned.material.clone();

@@ -39,6 +39,9 @@ pub struct TrustConfig {
     pub params: AuditParams,
     /// Most bytes of boundary tensors and receipts that are kept for auditors.
     pub retention_bytes: usize,
+    /// Whether to have the ledger open what a worker keeps from this auditor. Off until commitments survive a restart: a
+    /// seat that crashed has lost what it would have to show, and would be convicted for that.
+    pub demands: bool,
 }
 
 impl Default for TrustConfig {
@@ -46,7 +49,7 @@ impl Default for TrustConfig {
     fn default() -> Self {
         let params =
             AuditParams { canary_rate: 0, retention_steps: HISTORY as u32, ..AuditParams::default() };
-        Self { params, retention_bytes: 256 << 20 }
+        Self { params, retention_bytes: 256 << 20, demands: false }
     }
 }
 
@@ -154,7 +157,7 @@ impl super::Trainer {
 
 impl TrustRoom {
     pub(super) fn new(config: &TrainerConfig) -> Self {
-        let TrustConfig { params, retention_bytes } = config.trust.clone();
+        let TrustConfig { params, retention_bytes, .. } = config.trust.clone();
         let retention = Retention::new(params.retention_steps, retention_bytes);
         Self {
             served: Served::new(config.key.clone(), config.stage, 0, retention),
