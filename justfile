@@ -104,7 +104,7 @@ referee COUNT="100000000" SEED="1":
     RUSTFLAGS="-C target-cpu=native" cargo run --release -p tessera-arith --example referee -- {{COUNT}} {{SEED}}
 
 # Slow lane: dispute games of a small machine, and random histories of disputes and audits.
-disputes GAMES="100000" TXS="100000":
+ledger-disputes GAMES="100000" TXS="100000":
     TESSERA_GAMES={{GAMES}} TESSERA_TRUST_TXS={{TXS}} cargo nextest run -p tessera-ledger --no-capture games histories_of_disputes
 
 # Slow lane: long histories of credits from the reference model, replayed through the ledger.

@@ -51,6 +51,7 @@ pub struct Computed {
 
 /// What an auditor is told.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // few exist at a time
 pub enum Input {
     Assign(Box<Task>),
     /// A tensor of a unit, from anyone.
